@@ -1,0 +1,282 @@
+"""What a single leaf is in a file: its kind, dtype and shape, and its bytes.
+
+The kind says which Python type comes back (a JAX array, a NumPy array or scalar, a typed PRNG
+key, a Python number, text or bytes), so that a round trip keeps types as well as bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from framework.errors import CheckpointError
+
+__all__ = [
+    "Array",
+    "Leaf",
+    "LeafType",
+    "check_consistent",
+    "decode",
+    "dtype_named",
+    "host_array",
+    "leaf_type",
+]
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Leaf: TypeAlias = Any
+"""A JAX or NumPy array, a typed PRNG key, a NumPy scalar, or a Python scalar, str or bytes."""
+
+_STANDARD = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+    *(f"{kind}64[{unit}]" for kind in ("datetime", "timedelta") for unit in
+      ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")),
+)  # fmt: skip
+_EXTENDED = (
+    *("bfloat16", "int2", "uint2", "int4", "uint4", "float4_e2m1fn"),
+    *("float6_e2m3fn", "float6_e3m2fn", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in _STANDARD} | {
+    name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED if hasattr(ml_dtypes, name)
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_MAX_NDIM = 32
+_PYTHON_DTYPES = {bool: "bool", float: "float64", complex: "complex128"}
+_INT64 = range(-(2**63), 2**63)
+# Kinds whose bytes are a list of unsigned bytes of any length.
+_BYTE_KINDS = ("str", "bytes", "bigint")
+_KINDS = ("jax", "key", "numpy", "numpy_scalar", "bool", "int", "float", "complex", *_BYTE_KINDS)
+
+
+class LeafType(NamedTuple):
+    """Kind, dtype and shape of one leaf.
+
+    Attributes:
+        kind: One of `jax`, `key`, `numpy`, `numpy_scalar`, `bool`, `int`, `float`, `complex`,
+            `str`, `bytes` and `bigint` (an int that needs more than 64 bits).
+        dtype: Name of the dtype of the stored numbers; of a key, of its data.
+        shape: Shape of the stored numbers; of a key, of its data.
+        impl: Of a key, the name of its PRNG implementation; otherwise empty.
+    """
+
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    impl: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stored numbers in bytes."""
+        return math.prod(self.shape) * dtype_named(self.dtype).itemsize
+
+    def __str__(self) -> str:
+        if self.kind not in ("jax", "numpy", "key"):
+            return self.kind
+        name = f"key<{self.impl}>" if self.kind == "key" else self.dtype
+        return f"{name}[{','.join(map(str, self.shape))}]"
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """The NumPy dtype that a file calls `name`.
+
+    Args:
+        name: Such as `float32`, `bfloat16` or `datetime64[ns]`.
+
+    Returns:
+        The dtype in the byte order of this machine.
+
+    Raises:
+        CheckpointError: No such dtype is known here.
+
+    Example:
+        >>> dtype_named("bfloat16").itemsize
+        2
+    """
+    try:
+        return _DTYPES[name]
+    except KeyError:
+        raise CheckpointError(
+            f"dtype {name!r} is not known to this installation; a newer ml_dtypes may have it"
+        ) from None
+
+
+def leaf_type(leaf: Leaf) -> LeafType:
+    """Describes a leaf without copying its data.
+
+    Args:
+        leaf: Anything that a file can hold.
+
+    Returns:
+        What the file says about it.
+
+    Raises:
+        CheckpointError: A leaf of this type or dtype cannot be stored.
+
+    Example:
+        >>> leaf_type(np.zeros((2, 3), np.float32))
+        LeafType(kind='numpy', dtype='float32', shape=(2, 3), impl='')
+    """
+    if isinstance(leaf, jax.Array):
+        return _jax_type(leaf)
+    kind = type(leaf)
+    if kind is np.ndarray or kind is np.memmap:
+        return LeafType("numpy", _dtype_name(leaf.dtype), leaf.shape)
+    if isinstance(leaf, np.generic):
+        return LeafType("numpy_scalar", _dtype_name(leaf.dtype), ())
+    if kind is int:
+        if leaf in _INT64:
+            return LeafType("int", "int64", ())
+        return LeafType("bigint", "uint8", (leaf.bit_length() // 8 + 1,))
+    if kind is str:
+        return LeafType("str", "uint8", (len(_utf8(leaf)),))
+    if kind is bytes:
+        return LeafType("bytes", "uint8", (len(leaf),))
+    if kind in _PYTHON_DTYPES:
+        return LeafType(kind.__name__, _PYTHON_DTYPES[kind], ())
+    raise CheckpointError(
+        f"is a {kind.__module__}.{kind.__qualname__}, which a file cannot hold; allowed are JAX "
+        "and NumPy arrays, PRNG keys, NumPy scalars, and Python bool, int, float, complex, str "
+        "and bytes"
+    )
+
+
+def host_array(leaf: Leaf, type_: LeafType) -> Array:
+    """The numbers of a leaf as one contiguous NumPy array, without a copy where that can be.
+
+    Args:
+        leaf: Anything that `leaf_type` accepts.
+        type_: What `leaf_type` said about it.
+
+    Returns:
+        A C-contiguous array of `type_.dtype` and `type_.shape`.
+    """
+    if type_.kind == "key":
+        leaf = jax.random.key_data(leaf)
+    elif type_.kind == "bigint":
+        leaf = np.frombuffer(leaf.to_bytes(type_.shape[0], "little", signed=True), np.uint8)
+    elif type_.kind in _BYTE_KINDS:
+        leaf = np.frombuffer(_utf8(leaf) if type_.kind == "str" else leaf, np.uint8)
+    array = np.asarray(leaf, dtype_named(type_.dtype))
+    # A 0-d array must not become 1-d, which ascontiguousarray would make of it.
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def decode(paths: Sequence[str], types: Sequence[LeafType], arrays: Sequence[Array]) -> list[Leaf]:
+    """Turns stored numbers back into leaves.
+
+    Args:
+        paths: Name of each leaf, for error messages.
+        types: What the file says about each leaf.
+        arrays: For each leaf its numbers, of that dtype and shape. JAX arrays alias their memory
+            where the device allows it, so nothing else may write to it afterwards.
+
+    Returns:
+        The leaves, in the same order.
+
+    Raises:
+        CheckpointError: A leaf needs 64-bit types that JAX has switched off, or a PRNG
+            implementation that is not registered.
+
+    Example:
+        >>> decode(["a"], [LeafType("int", "int64", ())], [np.array(3)])
+        [3]
+    """
+    leaves: list[Leaf] = list(arrays)
+    on_device = [i for i, type_ in enumerate(types) if type_.kind in ("jax", "key")]
+    for i in on_device:
+        wanted = arrays[i].dtype
+        if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+            raise CheckpointError(
+                f"{paths[i]!r} is a JAX array of {wanted}, and JAX's 64-bit types are off: switch "
+                'them on with jax.config.update("jax_enable_x64", True), or load with numpy=True'
+            )
+    # One call for all: a call per array costs twice as much.
+    for i, array in zip(on_device, jax.device_put([arrays[i] for i in on_device]), strict=True):
+        leaves[i] = array
+    for i, type_ in enumerate(types):
+        if type_.kind not in ("jax", "numpy"):
+            try:
+                leaves[i] = _decode_special(type_, leaves[i])
+            except (ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(
+                    f"{paths[i]!r} does not hold a valid {type_}: {error}"
+                ) from error
+    return leaves
+
+
+def check_consistent(type_: LeafType) -> None:
+    """Refuses a leaf description that no writer makes.
+
+    Args:
+        type_: As read from a file that may be hostile.
+
+    Raises:
+        CheckpointError: Kind, dtype and shape do not fit together.
+    """
+    if type_.kind not in _KINDS:
+        raise CheckpointError(f"has the unknown kind {type_.kind!r}")
+    if len(type_.shape) > _MAX_NDIM or any(not 0 <= n < 2**63 for n in type_.shape):
+        raise CheckpointError(f"has the impossible shape {type_.shape[: _MAX_NDIM + 1]}")
+    expected = {"int": "int64"} | {t.__name__: name for t, name in _PYTHON_DTYPES.items()}
+    if type_.kind in _BYTE_KINDS:
+        fits = type_.dtype == "uint8" and len(type_.shape) == 1
+    elif type_.kind in expected:
+        fits = type_.dtype == expected[type_.kind] and type_.shape == ()
+    else:
+        fits = type_.kind != "numpy_scalar" or type_.shape == ()
+    if not fits or (type_.kind == "key") != bool(type_.impl):
+        raise CheckpointError(
+            f"claims to be a {type_.kind} of dtype {type_.dtype} and shape {type_.shape}"
+        )
+
+
+def _jax_type(array: jax.Array) -> LeafType:
+    if isinstance(array, jax.core.Tracer):
+        raise CheckpointError(
+            "is a value inside a JAX transform, which has no data yet; save outside the transform"
+        )
+    if array.is_deleted():
+        raise CheckpointError("is an array whose buffer was donated or deleted")
+    if not array.is_fully_addressable:
+        raise CheckpointError("is spread over several processes; gather it on one first")
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = jax.random.key_data(array)
+        return LeafType("key", _dtype_name(data.dtype), data.shape, str(jax.random.key_impl(array)))
+    return LeafType("jax", _dtype_name(array.dtype), array.shape)
+
+
+def _decode_special(type_: LeafType, stored: Any) -> Leaf:
+    match type_.kind:
+        case "key":
+            return jax.random.wrap_key_data(stored, impl=type_.impl)
+        case "numpy_scalar":
+            return stored[()]
+        case "bigint":
+            return int.from_bytes(stored.tobytes(), "little", signed=True)
+        case "bytes":
+            return stored.tobytes()
+        case "str":
+            return stored.tobytes().decode("utf-8", "surrogatepass")
+        case _:
+            return stored.item()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    name = _NAMES.get(dtype.newbyteorder("=") if dtype.byteorder in "<>" else dtype)
+    if name is None:
+        raise CheckpointError(
+            f"has the dtype {dtype}, which a file cannot hold; convert it to a numeric dtype"
+        )
+    return name
