@@ -1,15 +1,14 @@
 """Makes a virtual environment that holds this checkout, or leaves it alone when nothing changed.
 
-    environment.py .venv dev             an editable install of `.[dev]`
-    environment.py .venv-oldest dev lowest   … with the lowest versions pyproject.toml allows
-    environment.py .venv-newest dev newest   … with the newest ones of today
+Called as `environment.py .venv dev` it installs `.[dev]` into .venv, editable. A third word takes
+the `lowest` versions that pyproject.toml allows, or the `newest` there are today.
 """
 
-import datetime
 import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -39,8 +38,9 @@ def lowest_versions() -> list[str]:
 
 def made_from(python: Path) -> str:
     """The home and version of the Python behind an environment; empty where it is broken."""
+    command = [python, "-c", IDENTITY]
     try:
-        return subprocess.check_output([python, "-c", IDENTITY], stderr=subprocess.DEVNULL, text=True)
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -52,22 +52,23 @@ def main(folder: Path, extra: str, versions: str = "") -> None:
         print(f"Creating {folder} with Python {sys.version.split()[0]}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
 
-    options = ["--editable", f".[{extra}]"]
-    if versions == "newest":
-        options += ["--upgrade", "--upgrade-strategy", "eager"]
-    today = datetime.date.today().isoformat() if versions == "newest" else ""
-    wanted = json.dumps([str(ROOT), PYPROJECT["build-system"], PROJECT, versions, today])
+    # What is newest is so for a day.
+    day = time.strftime("%F") if versions == "newest" else None
+    wanted = json.dumps([str(ROOT), PYPROJECT["build-system"], PROJECT, versions, day])
     stamp = folder / f".installed-{extra}"
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
 
-    print(f"Installing framework[{extra}] into {folder} (a minute or two the first time)", flush=True)
+    print(f"Installing framework[{extra}] into {folder}: a minute the first time", flush=True)
+    # Compiling the few modules that get imported, when they are, beats compiling all of SciPy now.
+    options = ["-qq", "--disable-pip-version-check", "--no-compile", "--editable", f".[{extra}]"]
+    if versions == "newest":
+        options += ["--upgrade", "--upgrade-strategy", "eager"]
     if versions == "lowest":
         constraints = folder / "lowest.txt"
         constraints.write_text("\n".join(lowest_versions()), "utf-8")
         options += ["--constraint", str(constraints)]
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *options]
-    if subprocess.run(pip, cwd=ROOT, check=False).returncode:
+    if subprocess.run([python, "-m", "pip", "install", *options], cwd=ROOT, check=False).returncode:
         sys.exit(f"framework[{extra}] could not be installed into {folder}; pip says why above.")
     stamp.write_text(wanted, "utf-8")
 
