@@ -1,0 +1,1 @@
+"""Objects: Variables, the nodes that hold them, and walks over their graphs."""

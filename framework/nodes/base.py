@@ -1,0 +1,306 @@
+"""`BrainPyObject`: the class that users subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+
+from framework.errors import TraceError
+from framework.nodes import naming
+from framework.nodes.collect import collect_nodes, collect_variables
+from framework.nodes.collectors import ArrayCollector, Collector
+from framework.nodes.copying import CopyMixin
+from framework.nodes.frames import current_trace, is_tracer, local
+from framework.nodes.graph import Meta, Node, changes
+from framework.nodes.ownership import adopt, path_from_root
+from framework.nodes.pytree import flatten_root, register_node, unflatten_root
+from framework.nodes.registration import named_items
+from framework.nodes.representation import tree_text
+from framework.nodes.state import StateMixin
+from framework.nodes.structure import KIND_OF_TYPE, Kind
+from framework.nodes.variable import TrainVar, Variable
+from framework.nodes.walk import graph_of
+
+__all__ = ["Base", "BrainPyObject"]
+
+_MISSING = object()
+
+
+class BrainPyObject(StateMixin, CopyMixin, Node):
+    """A node of an object graph, and a JAX PyTree.
+
+    Assign Variables, other BrainPyObjects, and lists, tuples and dicts of them to attributes;
+    everything else follows. Assigning to an attribute that holds a Variable writes its value.
+
+    Args:
+        name: A unique identifier; ``ClassName0``, ``ClassName1``, … if left out.
+
+    Raises:
+        BrainPyError: The name is no identifier.
+        UniqueNameError: A living object holds the name.
+
+    >>> class Dense(BrainPyObject):
+    ...     def __init__(self, n_in, n_out):
+    ...         super().__init__()
+    ...         self.w = TrainVar((n_in, n_out))
+    >>> list(Dense(3, 2).vars("relative"))
+    ['w']
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self.__dict__["_meta"] = Meta(current_trace())
+        return self
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__()
+        self.name = self.unique_name(name)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._slot_names = _slot_names(cls)
+        register_node(cls)
+
+    @property
+    def name(self) -> str:
+        """The unique name. Assigning renames and frees the old name."""
+        meta = self._meta
+        if meta.name is None:
+            wanted = meta.wanted_name
+            free = wanted is not None and naming.is_free(wanted)
+            meta.name = wanted if free else self.unique_name()
+            naming.check_name_uniqueness(meta.name, self)  # pyright: ignore[reportArgumentType]
+        return meta.name  # pyright: ignore[reportReturnType]
+
+    @name.setter
+    def name(self, name: str) -> None:
+        naming.check_name_uniqueness(name, self)
+        meta = self._meta
+        if meta.name is not None and meta.name != name:
+            naming.release_name(meta.name, self)
+        meta.name = name
+        _changed(meta)
+
+    def unique_name(self, name: str | None = None, type_: str | None = None) -> str:
+        """Check a name, or make one.
+
+        Args:
+            name: The name to check. It is not taken.
+            type_: The stem of the name to make; the class name if left out.
+
+        Returns:
+            A name that no other living object holds.
+
+        Raises:
+            BrainPyError: The name is no identifier.
+            UniqueNameError: A living object holds the name.
+        """
+        if name is None:
+            return naming.get_unique_name(type_ or type(self).__name__)
+        naming.check_name_available(name, self)
+        return name
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        current = self.__dict__.get(key, _MISSING)
+        if current is _MISSING and key in self._slot_names:
+            current = getattr(self, key, _MISSING)
+        if current is value:
+            return
+        if isinstance(current, Variable):
+            current.value = value
+        else:
+            self._set(key, value, current)
+
+    def setattr(self, key: str, value: Any) -> None:
+        """Set an attribute, even if it holds a Variable, which is then replaced."""
+        self._set(key, value, self.__dict__.get(key, _MISSING))
+
+    def _set(self, key: str, value: Any, current: Any) -> None:
+        kind = KIND_OF_TYPE[type(value)]
+        if kind != Kind.ATOM:
+            self._check_owned_by_trace(key, value, kind, current)
+            adopt(self, value, kind)
+        elif local.frame is not None and isinstance(current, jax.Array):
+            self._check_owned_by_trace(key, value, kind, current)
+        object.__setattr__(self, key, value)
+        _changed(self._meta)
+
+    def __delattr__(self, key: str) -> None:
+        object.__delattr__(self, key)
+        _changed(self._meta)
+
+    def _check_owned_by_trace(self, key: str, value: Any, kind: int, current: Any) -> None:
+        """Refuse to hang what belongs to a trace on an object from outside of it."""
+        frame = local.frame
+        if frame is None:
+            if not _holds_tracer(value, kind) or self._meta.home == current_trace():
+                return
+        elif self._meta.serial > frame.serial or not (
+            _holds_tracer(value, kind) or Kind.ARRAY in (kind, KIND_OF_TYPE[type(current)])
+        ):
+            return
+        raise TraceError(
+            f"`{self._path_to(None, key)}` is set inside a JAX transform, but the object was made "
+            "outside of it, so the traced array would leak. Hold what changes in a Variable that "
+            f"is created outside (in `__init__`: `self.{key} = Variable(...)`) and assign to it, "
+            "or return the array from the function."
+        )
+
+    def _path_to(self, value: Any, key: str = "") -> str:
+        root, path = path_from_root(self if value is None else value)
+        base = root.name if isinstance(root, BrainPyObject) else ""
+        return ".".join(part for part in (base, path, key) if part).replace(".[", "[")
+
+    @property
+    def implicit_vars(self) -> ArrayCollector:
+        """The implicitly registered Variables by key."""
+        return self._implicit("_implicit_vars", ArrayCollector)
+
+    @property
+    def implicit_nodes(self) -> Collector:
+        """The implicitly registered nodes by key."""
+        return self._implicit("_implicit_nodes", Collector)
+
+    def _implicit(self, key: str, cls: type[Any]) -> Any:
+        collector = self.__dict__.get(key)
+        if collector is None:
+            collector = cls()
+            self._set(key, collector, _MISSING)
+        return collector
+
+    def register_implicit_vars(
+        self, *variables: Any, var_cls: type | tuple[type, ...] | None = None, **named: Any
+    ) -> None:
+        """Register Variables that are no attributes.
+
+        Args:
+            *variables: Variables, or lists, tuples, dicts, VarLists or VarDicts of them.
+            var_cls: The class they must have; Variable if left out.
+            **named: Variables by key.
+
+        Raises:
+            ValueError: Something is not of the class. Nothing is registered then.
+        """
+        self._register(self.implicit_vars, variables, named, var_cls or Variable, "var")
+
+    def register_implicit_nodes(
+        self, *nodes: Any, node_cls: type | tuple[type, ...] | None = None, **named: Any
+    ) -> None:
+        """Register nodes that are no attributes.
+
+        Args:
+            *nodes: Nodes, or lists, tuples, dicts, NodeLists or NodeDicts of them.
+            node_cls: The class they must have; BrainPyObject if left out.
+            **named: Nodes by key.
+
+        Raises:
+            ValueError: Something is not of the class. Nothing is registered then.
+        """
+        self._register(self.implicit_nodes, nodes, named, node_cls or BrainPyObject, "node")
+
+    def _register(
+        self, collector: Collector, values: Any, named: Any, cls: Any, stem: str
+    ) -> None:
+        items = named_items(values, named, cls, stem, collector)
+        for key, value in items.items():
+            collector[key] = value
+            adopt(self, value, KIND_OF_TYPE[type(value)])
+        _changed(self._meta)
+
+    def nodes(
+        self, method: str = "absolute", level: int = -1, include_self: bool = True
+    ) -> Collector:
+        """Collect this node and all below it.
+
+        Args:
+            method: ``'absolute'`` keys are names; ``'relative'`` keys are paths from here, each
+                edge from a node to another once.
+            level: How many edges to go from here; all if negative.
+            include_self: Whether this node is among them.
+
+        Returns:
+            The nodes by key.
+
+        Raises:
+            ValueError: There is no such method.
+        """
+        return collect_nodes(graph_of(self), method, level, include_self)
+
+    def vars(
+        self,
+        method: str = "absolute",
+        level: int = -1,
+        include_self: bool = True,
+        exclude_types: tuple[type, ...] | None = None,
+    ) -> ArrayCollector:
+        """Collect the Variables of this node and of all below it.
+
+        Args:
+            method: As in :meth:`nodes`.
+            level: As in :meth:`nodes`.
+            include_self: Whether this node's own Variables are among them.
+            exclude_types: Classes to leave out; VariableViews if None.
+
+        Returns:
+            The Variables by ``<key of the node>.<attribute>``; a shared one under each of its
+            keys, see :meth:`Collector.unique`.
+
+        Raises:
+            ValueError: There is no such method.
+        """
+        return collect_variables(graph_of(self), method, level, include_self, exclude_types)
+
+    def train_vars(
+        self, method: str = "absolute", level: int = -1, include_self: bool = True
+    ) -> ArrayCollector:
+        """Collect the trainable Variables, as :meth:`vars` does."""
+        return self.vars(method, level, include_self).subset(TrainVar)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        """Flatten all that is reachable from here, as JAX wants it.
+
+        Returns:
+            The distinct Variables, and the arrays that are plain attributes; and the static
+            rest: hashable, without arrays, compared by structure and not by name.
+        """
+        return flatten_root(self)
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
+        """Rebuild an independent graph around other leaves, without any check."""
+        return unflatten_root(aux, dynamic_values)
+
+    def __repr__(self) -> str:
+        return tree_text(self)
+
+
+Base = BrainPyObject
+
+
+def _changed(meta: Meta) -> None:
+    meta.version += 1
+    changes.count += 1
+
+
+def _holds_tracer(value: Any, kind: int) -> bool:
+    if kind == Kind.ARRAY:
+        return is_tracer(value)
+    if kind == Kind.VARIABLE:
+        return is_tracer(value._value)
+    if kind == Kind.LIST or kind == Kind.DICT:
+        children = value if kind == Kind.LIST else value.values()
+        return any(_holds_tracer(child, KIND_OF_TYPE[type(child)]) for child in children)
+    return False
+
+
+def _slot_names(cls: type) -> tuple[str, ...]:
+    names: list[str] = []
+    for parent in reversed(cls.__mro__):
+        slots = parent.__dict__.get("__slots__", ())
+        names += (slots,) if isinstance(slots, str) else slots
+    return tuple(dict.fromkeys(n for n in names if n not in ("__dict__", "__weakref__")))
+
+
+register_node(BrainPyObject)

@@ -1,0 +1,194 @@
+"""Collectors: dictionaries from paths to objects, with set operations."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from jax import tree_util
+
+from framework.nodes.variable import Variable
+
+__all__ = ["ArrayCollector", "Collector", "References", "TensorCollector"]
+
+
+class Collector(dict[Any, Any]):
+    """A dictionary that never silently replaces one object by another.
+
+    Raises:
+        ValueError: A key is set that holds a different object.
+
+    >>> Collector(a=1) + {"b": 2}
+    {'a': 1, 'b': 2}
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def __setitem__(self, key: Hashable, value: Any) -> None:
+        self._check(key, value)
+        if key in self and super().__getitem__(key) is not value:
+            raise ValueError(
+                f"{type(self).__name__} holds another {type(self[key]).__name__} under the key "
+                f"{key!r}. Use another key, or `.replace({key!r}, new)`."
+            )
+        super().__setitem__(key, value)
+
+    def _check(self, key: Hashable, value: Any) -> None:
+        """Refuse values that this kind of collector does not take."""
+
+    @classmethod
+    def _trusted(cls, items: Iterable[tuple[Any, Any]]) -> Self:
+        """Make a collector of items that are known to be right."""
+        collector = cls()
+        dict.update(collector, items)
+        return collector
+
+    def _like(self, items: Iterable[tuple[Any, Any]]) -> Self:
+        return type(self)._trusted(items)
+
+    def replace(self, key: Hashable, new_value: Any) -> None:
+        """Put another object under the key."""
+        self._check(key, new_value)
+        self.pop(key, None)
+        self[key] = new_value
+
+    def update(self, other: Any = (), /, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Add items; the items of a list or tuple get the keys ``_var0``, ``_var1``, …
+
+        Returns:
+            This collector.
+
+        Raises:
+            AssertionError: ``other`` is no dict, list or tuple.
+            ValueError: A key holds a different object.
+        """
+        if isinstance(other, dict):
+            items = dict(other)
+        elif isinstance(other, (list, tuple)):
+            start = len(self)
+            items = {f"_var{start + i}": value for i, value in enumerate(other)}
+        else:
+            raise AssertionError(
+                f"update() takes a dict, a list or a tuple, but got a {type(other).__name__}."
+            )
+        for key, value in {**items, **kwargs}.items():
+            self[key] = value
+        return self
+
+    def __add__(self, other: Any) -> Self:
+        return self._like(self.items()).update(other)
+
+    def __sub__(self, other: Any) -> Self:
+        kept = self._like(self.items())
+        if isinstance(other, Mapping):
+            for key, value in other.items():
+                if key not in kept or kept[key] is not value:
+                    raise ValueError(f"Can't remove {key!r}: it is not there with this value.")
+                dict.__delitem__(kept, key)
+            return kept
+        if not isinstance(other, (list, tuple)):
+            raise ValueError(
+                "Subtract a dict, or a list or tuple of keys or values, "
+                f"not a {type(other).__name__}."
+            )
+        for item in other:
+            for key in kept._keys_of(item):
+                dict.__delitem__(kept, key)
+        return kept
+
+    def _keys_of(self, item: Any) -> list[Any]:
+        if isinstance(item, str) and item in self:
+            return [item]
+        keys = [key for key, value in self.items() if value is item]
+        if not keys and isinstance(item, Hashable) and item in self:
+            keys = [item]
+        if not keys:
+            raise ValueError(f"Can't remove {item!r}: it is neither a key nor a value here.")
+        return keys
+
+    def subset(self, type_: type | tuple[type, ...]) -> Self:
+        """Keep the values that are instances of the type."""
+        return self._like((k, v) for k, v in self.items() if isinstance(v, type_))
+
+    def not_subset(self, type_: type | tuple[type, ...]) -> Self:
+        """Keep the values that are no instances of the type."""
+        return self._like((k, v) for k, v in self.items() if not isinstance(v, type_))
+
+    def include(self, *types: type) -> Self:
+        """Keep the values whose class is exactly one of these."""
+        return self._like((k, v) for k, v in self.items() if type(v) in types)
+
+    def exclude(self, *types: type) -> Self:
+        """Keep the values whose class is none of these."""
+        return self._like((k, v) for k, v in self.items() if type(v) not in types)
+
+    def unique(self) -> Self:
+        """Keep the first key of each object."""
+        seen: dict[int, tuple[Any, Any]] = {}
+        for key, value in self.items():
+            seen.setdefault(id(value), (key, value))
+        return self._like(seen.values())
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Split into values and keys, as JAX wants it."""
+        return tuple(self.values()), tuple(self.keys())
+
+    @classmethod
+    def tree_unflatten(cls, aux: Sequence[Any], dynamic_values: Sequence[Any]) -> Self:
+        """Put values under the keys, without any check."""
+        return cls._trusted(zip(aux, dynamic_values, strict=True))
+
+
+class ArrayCollector(Collector):
+    """A collector of Variables.
+
+    Raises:
+        AssertionError: A value is no Variable.
+
+    >>> ArrayCollector(w=Variable(2)).data()
+    [Array([0., 0.], dtype=float32)]
+    """
+
+    def _check(self, key: Hashable, value: Any) -> None:
+        if not isinstance(value, Variable):
+            raise AssertionError(
+                f"{type(self).__name__} holds Variables, but got a {type(value).__name__} "
+                f"under the key {key!r}."
+            )
+
+    def dict(self) -> dict[Any, Any]:
+        """The arrays by key."""
+        return {key: variable.value for key, variable in self.items()}
+
+    def data(self) -> list[Any]:
+        """The arrays in order."""
+        return [variable.value for variable in self.values()]
+
+
+TensorCollector = ArrayCollector
+
+
+class References(ArrayCollector):
+    """Variables that an object uses without owning them.
+
+    As an attribute of an object, it adds nothing to the object's ``vars()``, leaves and files. In
+    a copy of a whole graph, it refers to the copies of the Variables that the graph owns.
+    """
+
+
+def _flatten_with_keys(collector: Collector) -> tuple[Any, Any]:
+    children, keys = collector.tree_flatten()
+    return [(tree_util.DictKey(k), v) for k, v in zip(keys, children, strict=True)], keys
+
+
+def _register(cls: type[Collector]) -> None:
+    tree_util.register_pytree_with_keys(
+        cls, _flatten_with_keys, cls.tree_unflatten, cls.tree_flatten
+    )
+
+
+for _class in (Collector, ArrayCollector, References):
+    _register(_class)

@@ -1,0 +1,145 @@
+"""Frames: where reads and writes of Variables go while a transform runs.
+
+Each active transform owns one frame of a thread-local stack. A read asks the top frame, then its
+parents, then the Variable's cell; a write stays in the top frame until the transform hands it on.
+So an exception leaves every cell as it was, and no other thread sees a trace.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import jax
+
+__all__ = ["Frame", "by_value", "current_trace", "in_trace", "is_tracer", "local", "next_serial"]
+
+next_serial = itertools.count(1).__next__
+"""Serial numbers order the creation of cells, nodes and frames: what is younger than a frame was
+created inside it."""
+
+_MISSING = object()
+
+
+class Cell(Protocol):
+    """What a frame needs to know of a Variable."""
+
+    _value: Any
+    _serial: int
+
+    def _store(self, value: Any) -> None: ...
+
+
+class _Local(threading.local):
+    frame: Frame | None = None
+    # While set, objects whose serial is not above it flatten to handles instead of arrays.
+    handles_up_to: int | None = None
+
+
+local = _Local()
+
+
+def is_tracer(value: object) -> bool:
+    """Tell whether the value stands for an array that a JAX transform has not computed yet."""
+    return isinstance(value, jax.core.Tracer)
+
+
+class _TraceState:
+    """JAX's identity of the current trace, imported at first need since the import is slow."""
+
+    read: Callable[[], object] | None = None
+    eager: object = None
+
+    @classmethod
+    def load(cls) -> Callable[[], object]:
+        try:
+            from jax.extend.core import get_opaque_trace_state
+        except ImportError:  # Before JAX 0.10 it lives in jax.core.
+            from jax.core import get_opaque_trace_state  # type: ignore[attr-defined,no-redef]
+
+        def read() -> object:
+            return get_opaque_trace_state(convention="framework")  # pyright: ignore
+
+        with jax.ensure_compile_time_eval():
+            cls.eager = read()
+        cls.read = read
+        return read
+
+
+def current_trace() -> object | None:
+    """Identify the JAX trace that this thread is in: None outside of all, else comparable by ==."""
+    state = (_TraceState.read or _TraceState.load())()
+    return None if state == _TraceState.eager else state
+
+
+def in_trace() -> bool:
+    """Tell whether this thread is inside a JAX trace or one of our transforms."""
+    return local.frame is not None or current_trace() is not None
+
+
+class Frame:
+    """The reads and writes of one active transform.
+
+    Args:
+        known: Values that the transform provides for Variables, usually tracers.
+
+    ``reads`` and ``writes`` are the Variables read from outside and written, in order. Variables
+    created after the frame are its own business and appear in neither.
+    """
+
+    __slots__ = ("parent", "reads", "serial", "trace", "values", "writes")
+
+    def __init__(self, known: dict[Any, Any]) -> None:
+        self.values = known
+        self.reads: dict[Any, None] = {}
+        self.writes: dict[Any, None] = {}
+        self.parent = local.frame
+        self.trace = current_trace()
+        self.serial = next_serial()
+
+    def read(self, cell: Cell) -> Any:
+        value = self.values.get(cell, _MISSING)
+        if value is _MISSING:
+            if cell._serial > self.serial:
+                return cell._value
+            value = cell._value if self.parent is None else self.parent.read(cell)
+            self.values[cell] = value
+            self.reads[cell] = None
+        return value
+
+    def write(self, cell: Cell, value: Any) -> bool:
+        """Take the write, or return False if it comes from a trace that is not this frame's."""
+        if current_trace() != self.trace:
+            return False
+        self.values[cell] = value
+        self.writes[cell] = None
+        return True
+
+    @contextmanager
+    def active(self) -> Iterator[Frame]:
+        """Make this the top frame of the thread."""
+        local.frame, handles = self, local.handles_up_to
+        local.handles_up_to = None
+        try:
+            yield self
+        finally:
+            local.frame = self.parent
+            local.handles_up_to = handles
+
+    def commit(self) -> None:
+        """Hand what was written to the parent frame, or to the cells."""
+        for cell in self.writes:
+            cell._store(self.values[cell])
+
+
+@contextmanager
+def by_value() -> Iterator[None]:
+    """Let objects flatten to their arrays, whatever transform is active."""
+    handles, local.handles_up_to = local.handles_up_to, None
+    try:
+        yield
+    finally:
+        local.handles_up_to = handles

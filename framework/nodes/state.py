@@ -1,0 +1,253 @@
+"""State of objects: dictionaries of arrays, files, devices."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import jax
+
+from framework.errors import MathError
+from framework.nodes.collect import collect_nodes, dotted_variable
+from framework.nodes.devices import device_of, moved
+from framework.nodes.formats import format_of
+from framework.nodes.graph import Node
+from framework.nodes.structure import Kind
+from framework.nodes.variable import Variable
+from framework.nodes.walk import graph_of
+
+__all__ = ["StateLoadResult", "StateMixin"]
+
+
+class StateLoadResult(NamedTuple):
+    """What did not match when a state was loaded.
+
+    Attributes:
+        missing_keys: Keys of the object that the state lacks.
+        unexpected_keys: Keys of the state that the object lacks.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class StateMixin(Node):
+    """Saving, loading and moving of all that is below a node."""
+
+    def _own_variables(self) -> dict[str, Variable]:
+        graph = graph_of(self)
+        leaves = graph.live_leaves()
+        return {
+            dotted_variable(keys): leaves[leaf]
+            for holder, keys, leaf in graph.structure.variable_places
+            if holder == 0
+        }
+
+    def __save_state__(self) -> dict[str, Any]:
+        return {key: variable.value for key, variable in self._own_variables().items()}
+
+    def __load_state__(self, state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        variables = self._own_variables()
+        _write_all([(k, variables[k], value) for k, value in state.items() if k in variables])
+        return _mismatch(variables, state)
+
+    def save_state(self) -> dict[str, Any]:
+        """This node's own arrays by attribute; without those of its children."""
+        return self.__save_state__()
+
+    def load_state(self, state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Write this node's own Variables.
+
+        Args:
+            state: Arrays by attribute, as :meth:`save_state` gives them.
+
+        Returns:
+            The missing and the unexpected keys.
+
+        Raises:
+            MathError: Shapes or dtypes don't fit. Nothing is changed then.
+        """
+        return self.__load_state__(state)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """All arrays at and below this node: ``{node name: {attribute: array}}``.
+
+        The names are those of this process; for what must outlive it use :meth:`save_states`.
+        """
+        nodes = collect_nodes(graph_of(self), "absolute", -1, True)
+        return {name: node.save_state() for name, node in nodes.items()}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], warn: bool = True, compatible: str = "v2"
+    ) -> StateLoadResult:
+        """Write all Variables at and below this node.
+
+        Args:
+            state_dict: Arrays as :meth:`state_dict` gives them.
+            warn: Whether a ``UserWarning`` tells of keys that don't match.
+            compatible: ``'v2'`` for ``{node name: {attribute: array}}``, ``'v1'`` for
+                ``{"<node name>.<attribute>": array}``.
+
+        Returns:
+            The missing and the unexpected keys.
+
+        Raises:
+            MathError: Shapes or dtypes don't fit. Nothing is changed then.
+            ValueError: ``compatible`` is something else.
+        """
+        if compatible not in ("v1", "v2"):
+            raise ValueError(f"compatible must be 'v1' or 'v2', but got {compatible!r}.")
+        nodes = collect_nodes(graph_of(self), "absolute", -1, True)
+        variables = {
+            (name, key): variable
+            for name, node in nodes.items()
+            for key, variable in node._own_variables().items()
+        }
+        given: dict[tuple[str, str], Any] = {}
+        for name, value in state_dict.items():
+            if compatible == "v1":
+                node, _, key = name.partition(".")
+                given[node, key] = value
+            elif isinstance(value, Mapping):
+                given |= {(name, key): array for key, array in value.items()}
+            else:
+                raise ValueError(
+                    f"The entry {name!r} is a {type(value).__name__}, not a dict of arrays. "
+                    "For a flat state_dict write `compatible='v1'`."
+                )
+        custom = {
+            name
+            for name, node in nodes.items()
+            if type(node).__load_state__ is not StateMixin.__load_state__
+        }
+        _write_all(
+            [
+                (f"{key[0]}.{key[1]}", variables[key], value)
+                for key, value in given.items()
+                if key in variables and key[0] not in custom
+            ]
+        )
+        missing, unexpected = (
+            [f"{node}.{key}" for node, key in keys if node not in custom]
+            for keys in _mismatch(variables, given)
+        )
+        for name in custom:
+            own = {key: value for (node, key), value in given.items() if node == name}
+            for found, keys in zip((missing, unexpected), nodes[name].load_state(own), strict=True):
+                found += [f"{name}.{key}" for key in keys]
+        if warn and missing:
+            warnings.warn(f"The state lacks {missing}.", UserWarning, stacklevel=2)
+        if warn and unexpected:
+            warnings.warn(f"The state has unexpected {unexpected}.", UserWarning, stacklevel=2)
+        return StateLoadResult(missing, unexpected)
+
+    def save_states(
+        self, filename: str | os.PathLike[str], variables: Mapping[str, Variable] | None = None
+    ) -> None:
+        """Save all that is below this node to a file, keyed by structural paths.
+
+        Args:
+            filename: Its suffix chooses the format; ``.msgpack`` is this package's own.
+            variables: Save these by their keys instead.
+
+        Raises:
+            ValueError: No format has the suffix.
+            CheckpointError: The file can't be written. An old file stays as it was.
+        """
+        format_of(filename).save(Path(filename), self if variables is None else variables)
+
+    def load_states(self, filename: str | os.PathLike[str], verbose: bool = False) -> Any:
+        """Load all that is below this node from a file; all or nothing.
+
+        Args:
+            filename: Its suffix chooses the format.
+            verbose: Whether to print what was loaded.
+
+        Returns:
+            A report of what was loaded.
+
+        Raises:
+            ValueError: No format has the suffix.
+            CheckpointError: The file is damaged, or its paths, shapes or dtypes don't fit.
+                Nothing is changed then.
+        """
+        report = format_of(filename).load(Path(filename), self)
+        if verbose:
+            print(report)
+        return report
+
+    def to(self, device: Any) -> Self:
+        """Move all arrays at and below this node.
+
+        Args:
+            device: A ``jax.Device``, a ``Sharding``, or a name such as ``"cpu"`` or ``"gpu:0"``.
+
+        Returns:
+            This node.
+
+        Raises:
+            RuntimeError: This machine has no such device. Nothing is moved then.
+        """
+        target = device_of(device)
+        graph = graph_of(self)
+        nodes, structure = graph.live_nodes(), graph.structure
+        for leaf, kind, (holder, keys) in zip(
+            graph.live_leaves(), structure.leaf_kinds, structure.leaf_places, strict=True
+        ):
+            if kind == Kind.VARIABLE:
+                leaf._store(moved(leaf.value, target))
+            elif isinstance(leaf, jax.Array):
+                _replace_at(nodes[holder], keys, moved(leaf, target))
+        return self
+
+    def cpu(self) -> Self:
+        """Move all arrays to the first CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """Move all arrays to the first CUDA GPU."""
+        return self.to("cuda")
+
+    def tpu(self) -> Self:
+        """Move all arrays to the first TPU."""
+        return self.to("tpu")
+
+
+def _mismatch(expected: Mapping[Any, Any], given: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:
+    return [k for k in expected if k not in given], [k for k in given if k not in expected]
+
+
+def _write_all(entries: list[tuple[str, Variable, Any]]) -> None:
+    """Write values into Variables, all or none."""
+    checked: list[tuple[Variable, Any]] = []
+    problems: list[str] = []
+    for key, variable, value in entries:
+        try:
+            checked.append((variable, variable._checked(value)))
+        except MathError as error:
+            problems.append(f"  {key}: {error}")
+    if problems:
+        raise MathError("The state does not fit; nothing was changed.\n" + "\n".join(problems))
+    for variable, value in checked:
+        variable._store(value)
+
+
+def _replace_at(node: Any, keys: Any, value: Any) -> None:
+    """Put a value where a node holds another, copying tuples on the way."""
+    attribute, *rest = (keys,) if isinstance(keys, str) else keys
+    node._set(attribute, _replaced(getattr(node, attribute), rest, value), None)
+
+
+def _replaced(container: Any, keys: list[Any], value: Any) -> Any:
+    if not keys:
+        return value
+    key, *rest = keys
+    item = _replaced(container[key], rest, value)
+    if isinstance(container, tuple):
+        items = (*container[:key], item, *container[key + 1 :])
+        return items if type(container) is tuple else type(container)(*items)
+    container[key] = item
+    return container

@@ -1,0 +1,101 @@
+"""Views: windows on parts of Variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from framework.nodes.array import ArrayLike, raw
+from framework.nodes.frames import current_trace, local, next_serial
+from framework.nodes.handles import Handle
+from framework.nodes.values import frozen_index, thawed_index
+from framework.nodes.variable import Variable, creation_line
+
+__all__ = ["VariableView"]
+
+
+class VariableView(Variable):
+    """A window on part of another Variable: reads and writes go through to it.
+
+    Args:
+        value: The Variable to look at.
+        index: Anything that indexes an array: int, slice, tuple, integer or boolean array.
+
+    Raises:
+        ValueError: ``value`` is not a Variable.
+
+    >>> v = Variable(4)
+    >>> VariableView(v, slice(1, 3)).value = jnp.ones(2)
+    >>> print(v.value)
+    [0. 1. 1. 0.]
+    """
+
+    __slots__ = ("index", "target")
+
+    target: Variable
+    index: Any
+
+    def __init__(self, value: Variable, index: Any) -> None:
+        if not isinstance(value, Variable):
+            raise ValueError(
+                f"VariableView looks at a Variable, but got a {type(value).__name__}. "
+                "Write `VariableView(Variable(...), index)`."
+            )
+        self._settle(value, raw(index), origin=creation_line())
+
+    @property
+    def value(self) -> Any:
+        """The viewed part of the array."""
+        return self.target.value[self.index]
+
+    @value.setter
+    def value(self, value: ArrayLike) -> None:
+        self._store(self._checked(value))
+
+    def _store(self, value: Any) -> None:
+        target = self.target
+        target._store(target.value.at[self.index].set(value))
+
+    def _shown(self) -> Any:
+        return jax.eval_shape(lambda x: x[self.index], self.target._shown())
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        if local.handles_up_to is not None and self._serial <= local.handles_up_to:
+            return (), Handle(self)
+        return (self.target,), frozen_index(self.index)
+
+    @classmethod
+    def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
+        if type(aux) is Handle:
+            return aux.target()
+        return cls.over(dynamic_values[0], thawed_index(aux))
+
+    @classmethod
+    def over(cls, target: Any, index: Any) -> Any:
+        """View anything, without a check."""
+        self = object.__new__(cls)
+        self._settle(target, index, origin=None)
+        return self
+
+    def _settle(self, target: Any, index: Any, origin: Any) -> None:
+        self.target, self.index = target, index
+        self._meta = (None, None)
+        self._serial = next_serial()
+        self._home = current_trace()
+        self._origin = origin
+        self._owner = self._companion = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).over, (self.target, self.index)
+
+    def __copy__(self) -> Any:
+        return self.over(self.target, self.index)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        target = memo.get(id(self.target))
+        copied = memo[id(self)] = self.over(
+            self.target.__deepcopy__(memo) if target is None else target, self.index
+        )
+        return copied
