@@ -1,0 +1,1 @@
+"""Checkpoints: exact, verified and crash-safe files of objects and PyTrees."""

@@ -8,6 +8,7 @@ as `bin` objects; `nil` objects between them bring each leaf's first byte to a m
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ __all__ = [
     "Header",
     "LeafInfo",
     "framing",
-    "pack_head",
+    "pack_header",
     "place",
+    "seal",
     "unpack_header",
     "unpack_preamble",
 ]
@@ -72,20 +74,16 @@ class LeafInfo(NamedTuple):
     Attributes:
         path: Where the leaf is in the saved object, such as `layers[0].w`.
         type: Kind, dtype and shape.
-        segments: Byte ranges `[start, stop]`, counted from the end of the header; one, unless the
-            leaf is over 4 GiB.
-        crc32: Checksum of the leaf's bytes, eight hexadecimal digits.
+        offset: Where its first byte is, counted from the end of the header.
+        nbytes: Size of the data in bytes, without the frames between segments.
+        crc32: Checksum of the data.
     """
 
     path: str
     type: LeafType
-    segments: list[list[int]]
-    crc32: str
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the data in bytes."""
-        return sum(stop - start for start, stop in self.segments)
+    offset: int
+    nbytes: int
+    crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +95,28 @@ class Header:
         aliases: Further paths of leaves, each with the path that holds the data.
         meta: What the user stored next to the leaves.
         structure: What kind of tree the leaves came from; see `docs/format.md`.
+        bin_limit: Longest run of bytes in one msgpack object; longer leaves are split.
     """
 
     leaves: tuple[LeafInfo, ...]
     aliases: dict[str, str]
     meta: dict[str, Any]
     structure: Any = None
+    bin_limit: int = BIN_LIMIT
+
+    def segments(self, leaf: LeafInfo) -> list[tuple[int, int]]:
+        """Byte ranges of a leaf, counted from the end of the header; one, unless it was split."""
+        if leaf.nbytes <= self.bin_limit:
+            return [(leaf.offset, leaf.offset + leaf.nbytes)]
+        full = range(0, leaf.nbytes, self.bin_limit)
+        return [
+            (start, start + min(self.bin_limit, leaf.nbytes - done))
+            for i, done in enumerate(full)
+            for start in [leaf.offset + done + i * ALIGNMENT]
+        ]
 
 
-def place(sizes: Iterable[int], limit: int = BIN_LIMIT) -> list[list[list[int]]]:
+def place(sizes: Iterable[int], limit: int = BIN_LIMIT) -> list[int]:
     """Places leaves one after the other.
 
     Args:
@@ -113,24 +124,20 @@ def place(sizes: Iterable[int], limit: int = BIN_LIMIT) -> list[list[list[int]]]
         limit: Longest run of bytes in one msgpack object; a multiple of `ALIGNMENT`.
 
     Returns:
-        For each leaf its list of `[start, stop]`, counted from the end of the header.
+        The offset of each leaf and of the first free byte, counted from the end of the header.
 
     Example:
         >>> place([100, 4])
-        [[[64, 164]], [[192, 196]]]
+        [64, 192, 196]
     """
-    placed: list[list[list[int]]] = []
-    start = 0
+    offsets: list[int] = []
+    end = 0
     for size in sizes:
-        parts: list[list[int]] = []
-        rest = size
-        while rest or not parts:
-            data = -(-(start + _BIN_HEAD) // ALIGNMENT) * ALIGNMENT
-            start = data + min(rest, limit)
-            rest -= start - data
-            parts.append([data, start])
-        placed.append(parts)
-    return placed
+        offset = -(-(end + _BIN_HEAD) // ALIGNMENT) * ALIGNMENT
+        offsets.append(offset)
+        # Segments are full but for the last, so the frame before the next is one alignment long.
+        end = offset + size + (ALIGNMENT * ((size - 1) // limit) if size > limit else 0)
+    return [*offsets, end]
 
 
 def framing(previous_stop: int, start: int, stop: int) -> bytes:
@@ -148,64 +155,62 @@ def framing(previous_stop: int, start: int, stop: int) -> bytes:
     return _NIL * padding + b"\xc6" + (stop - start).to_bytes(4, "big")
 
 
-def pack_head(
-    leaves: Sequence[tuple[str, LeafType, str]],
-    aliases: dict[str, str],
-    meta: dict[str, Any],
-    structure: Any,
-    limit: int = BIN_LIMIT,
-) -> tuple[bytes, list[list[list[int]]]]:
-    """Packs preamble and header.
+def pack_header(header: Header) -> bytes:
+    """Packs a header whose checksums are still to come.
 
     Args:
-        leaves: For each leaf its path, type and checksum (eight hexadecimal digits).
-        aliases: Further paths of leaves.
-        meta: Map of user data; everything in it must be packable by msgpack.
-        structure: Description of the tree, likewise packable.
-        limit: Longest run of bytes in one msgpack object.
+        header: What the file is to say. Its checksums do not matter.
 
     Returns:
-        The first bytes of the file, and for each leaf its segments. The size does not depend on
-        the checksums, so that a writer can reserve the place and fill it in at the end.
+        The header, padded, with room for the checksums at its end; `seal` fills it in.
 
     Raises:
         CheckpointError: `meta` holds what msgpack cannot, or the header is too large.
     """
-    # Offsets count from the end of the header, so its size does not depend on itself.
-    placed = place((type_.nbytes for _, type_, _ in leaves), limit)
-    header: dict[str, Any] = {
-        "leaves": [
-            {
-                "path": path,
-                "kind": type_.kind,
-                "dtype": type_.dtype,
-                "shape": type_.shape,
-                "crc32": crc32,
-                "segments": parts,
-            }
-            | ({"impl": type_.impl} if type_.impl else {})
-            for (path, type_, crc32), parts in zip(leaves, placed, strict=True)
-        ],
-        "aliases": aliases,
-        "meta": meta,
-        "structure": structure,
+    content: dict[str, Any] = {
+        "leaves": [_entry(leaf) for leaf in header.leaves],
+        "aliases": header.aliases,
+        "meta": header.meta,
+        "structure": header.structure,
+        "bin_limit": header.bin_limit,
     }
     try:
-        packed = _packb(header)
-    except (TypeError, ValueError, OverflowError) as error:
+        items = b"".join(_packb(key) + _packb(value) for key, value in content.items())
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(
             f"the metadata must consist of dict, list, str, bytes, int, float, bool and None: "
             f"{error}"
         ) from error
-    # The header ends aligned, so that offsets counted from there and in the file are so together.
-    packed += _NIL * (-(PREAMBLE_SIZE + len(packed)) % ALIGNMENT)
+    # The checksums come last, where they are easily replaced. The header ends aligned, so that
+    # offsets counted from there and from the start of the file are aligned together.
+    checksums = _packb("crc32") + _packb(bytes(4 * len(header.leaves)))
+    size = PREAMBLE_SIZE + 1 + len(items) + len(_packb("padding") + _packb(b"")) + len(checksums)
+    padding = _packb("padding") + _packb(bytes(-size % ALIGNMENT))
+    map_head = bytes([0x80 + len(content) + 2])
+    packed = map_head + items + padding + checksums
     if len(packed) > _MAX_HEADER:
         raise CheckpointError(
             f"the description of the leaves takes {len(packed):,} bytes, {_MAX_HEADER:,} are "
             "allowed; store fewer leaves or less metadata"
         )
-    head = _PREAMBLE % (VERSION, len(packed).to_bytes(4, "big"))
-    return head + zlib.crc32(packed, zlib.crc32(head)).to_bytes(4, "big") + packed, placed
+    return packed
+
+
+def seal(packed: bytes, checksums: Sequence[int]) -> bytes:
+    """Completes a header with the checksums of the leaves, and its own.
+
+    Args:
+        packed: From `pack_header`.
+        checksums: The CRC-32 of each leaf.
+
+    Returns:
+        The first bytes of the file: preamble and header.
+    """
+    packed = packed[: len(packed) - 4 * len(checksums)] + struct.pack(
+        f">{len(checksums)}I", *checksums
+    )
+    preamble = _PREAMBLE % (VERSION, len(packed).to_bytes(4, "big"))
+    return preamble + zlib.crc32(packed, zlib.crc32(preamble)).to_bytes(4, "big") + packed
 
 
 def unpack_preamble(start: bytes) -> tuple[int, int]:
@@ -259,74 +264,76 @@ def unpack_header(preamble: bytes, packed: bytes) -> Header:
         raise CheckpointError("is cut off inside the header")
     if zlib.crc32(packed, zlib.crc32(preamble[:-4])) != checksum:
         raise CheckpointError("has a damaged header: its checksum does not match")
-    content = _unpack(packed)
     try:
-        header = _header(content)
-    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+        return _header(_unpack(packed))
+    except _MALFORMED as error:
         raise CheckpointError(f"has a malformed header: {error!r}") from error
-    return header
+
+
+_MALFORMED = (
+    *(TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError),
+    *(MemoryError, struct.error, msgpack.UnpackException),
+)
 
 
 def _unpack(packed: bytes) -> Any:
-    try:
-        unpacker = msgpack.Unpacker(
-            max_buffer_size=len(packed), unicode_errors="surrogatepass", strict_map_key=False
-        )
-        unpacker.feed(packed)
-        # Walking over the bytes allocates nothing, and afterwards every count in them is known
-        # to be true, so unpacking cannot be made to reserve room for elements that are not there.
-        unpacker.skip()
-        end = unpacker.tell()
-        if packed[end:] != _NIL * (len(packed) - end) or len(packed) - end >= ALIGNMENT:
-            raise CheckpointError("has a malformed header: something follows it")
-        return msgpack.unpackb(
-            packed[:end], unicode_errors="surrogatepass", strict_map_key=False, max_ext_len=0
-        )
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError, MemoryError) as error:
-        raise CheckpointError(f"has a malformed header: {error!r}") from error
+    unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
+    unpacker.feed(packed)
+    # Walking over the bytes allocates nothing, and afterwards every count in them is known to be
+    # true, so that unpacking cannot be made to reserve room for elements that are not there.
+    unpacker.skip()
+    return msgpack.unpackb(
+        packed, unicode_errors="surrogatepass", strict_map_key=False, max_ext_len=0
+    )
+
+
+def _entry(leaf: LeafInfo) -> dict[str, Any]:
+    entry = {
+        "path": leaf.path,
+        "kind": leaf.type.kind,
+        "dtype": leaf.type.dtype,
+        "shape": leaf.type.shape,
+        "offset": leaf.offset,
+        "nbytes": leaf.nbytes,
+    }
+    return entry | {"impl": leaf.type.impl} if leaf.type.impl else entry
 
 
 def _header(content: dict[str, Any]) -> Header:
-    known: dict[Any, LeafType] = {}
-    leaves = tuple(_leaf_info(entry, known) for entry in content["leaves"])
+    entries: list[dict[str, Any]] = content["leaves"]
+    checksums = struct.unpack(f">{len(entries)}I", content["crc32"])
+    known: dict[Any, tuple[LeafType, int]] = {}
+    leaves = tuple(
+        _leaf_info(entry, crc32, known) for entry, crc32 in zip(entries, checksums, strict=True)
+    )
     paths = {leaf.path for leaf in leaves}
     aliases: dict[str, str] = content["aliases"]
     meta: dict[str, Any] = content["meta"]
+    limit: int = content["bin_limit"]
     if len(paths) != len(leaves) or not paths.isdisjoint(aliases):
         raise ValueError("a path occurs twice")
     if not all(isinstance(a, str) and path in paths for a, path in aliases.items()):
         raise ValueError("an alias leads to no leaf")
     if not isinstance(meta, dict):
         raise TypeError("the metadata is no map")
-    _check_segments(leaves)
-    return Header(leaves, aliases, meta, content["structure"])
+    if not (0 < limit <= BIN_LIMIT and limit % ALIGNMENT == 0):
+        raise ValueError(f"the limit {limit} of a segment is impossible")
+    if place((leaf.nbytes for leaf in leaves), limit)[:-1] != [leaf.offset for leaf in leaves]:
+        raise ValueError("leaves are not where they belong")
+    return Header(leaves, aliases, meta, content["structure"], limit)
 
 
-def _leaf_info(entry: dict[str, Any], known: dict[Any, LeafType]) -> LeafInfo:
-    path, crc32 = entry["path"], entry["crc32"]
+def _leaf_info(
+    entry: dict[str, Any], crc32: int, known: dict[Any, tuple[LeafType, int]]
+) -> LeafInfo:
+    path: str = entry["path"]
     # Most leaves of a file are of few types, and checking one costs more than the rest.
     key = (entry["kind"], entry["dtype"], *entry["shape"], entry.get("impl", ""))
-    type_ = known.get(key)
-    if type_ is None:
+    checked = known.get(key)
+    if checked is None:
         type_ = LeafType(key[0], key[1], tuple(key[2:-1]), key[-1])
-        check_consistent(type_)
-        known[key] = type_
-    if type(path) is not str or type(crc32) is not str:
-        raise TypeError("a path or a checksum is not text")
-    return LeafInfo(path, type_, entry["segments"], crc32)
-
-
-def _check_segments(leaves: Iterable[LeafInfo]) -> None:
-    previous = 0
-    for leaf in leaves:
-        total = 0
-        for start, stop in leaf.segments:
-            gap = start - previous
-            if not (_BIN_HEAD <= gap < _BIN_HEAD + ALIGNMENT and 0 <= stop - start < 2**32):
-                raise ValueError(f"the bytes of {leaf.path!r} are not where they belong")
-            if start % ALIGNMENT:
-                raise ValueError(f"the bytes of {leaf.path!r} are not aligned")
-            total += stop - start
-            previous = stop
-        if total != leaf.type.nbytes or not leaf.segments:
-            raise ValueError(f"{leaf.path!r} needs {leaf.type.nbytes} bytes and has {total}")
+        checked = known[key] = type_, check_consistent(type_)
+    type_, nbytes = checked
+    if type(path) is not str or entry["nbytes"] != nbytes:
+        raise ValueError(f"the path or the size of {path!r} is impossible")
+    return LeafInfo(path, type_, entry["offset"], nbytes, crc32)

@@ -141,7 +141,9 @@ class CheckpointFile:
         whole = np.frombuffer(mapped, np.uint8)[self._data_start :]
         view = whole.data
         self._check_framing(leaves, lambda start, stop: bytes(view[start:stop]))
-        return [[whole[start:stop] for start, stop in leaf.segments] for leaf in leaves]
+        return [
+            [whole[start:stop] for start, stop in self.header.segments(leaf)] for leaf in leaves
+        ]
 
     def _copy(self, leaves: Sequence[LeafInfo]) -> list[list[Array]]:
         self._check_framing(leaves, self._read_range)
@@ -150,7 +152,7 @@ class CheckpointFile:
     def _copy_leaf(self, leaf: LeafInfo) -> Array:
         buffer = _aligned_empty(leaf.nbytes)
         filled = 0
-        for start, stop in leaf.segments:
+        for start, stop in self.header.segments(leaf):
             self._file.seek(self._data_start + start)
             if self._file.readinto(buffer[filled : filled + stop - start].data) != stop - start:
                 raise self._error("became shorter while it was read")
@@ -166,12 +168,11 @@ class CheckpointFile:
         position = 0
         for leaf in self.header.leaves:
             if leaf.path in wanted:
-                before = position
-                for start, stop in leaf.segments:
-                    if read(before, start) != framing(before, start, stop):
+                for start, stop in self.header.segments(leaf):
+                    if read(position, start) != framing(position, start, stop):
                         raise self._error(f"is damaged directly before {leaf.path!r}")
-                    before = stop
-            position = leaf.segments[-1][1]
+                    position = stop
+            position = self.header.segments(leaf)[-1][1]
 
 
 def _open_regular(path: Path) -> BufferedReader:
@@ -193,7 +194,9 @@ def _read_head(file: BufferedReader) -> tuple[Header, int]:
     if data_start > size:
         raise CheckpointError("is cut off inside the header")
     header = unpack_header(preamble, file.read(header_bytes))
-    end = data_start + (header.leaves[-1].segments[-1][1] if header.leaves else 0)
+    end = data_start
+    if header.leaves:
+        end += header.segments(header.leaves[-1])[-1][1]
     if size != end:
         problem = "is cut off" if size < end else "is followed by something else"
         raise CheckpointError(f"{problem}: it has {size:,} bytes instead of {end:,}")
@@ -207,15 +210,15 @@ def _damaged(leaves: Sequence[LeafInfo], parts: Sequence[list[Array]]) -> list[s
             pool.submit(_crc32, part) if leaf.nbytes >= _WORTH_A_THREAD else _crc32(part)
             for leaf, part in zip(leaves, parts, strict=True)
         ]
-        found = [value if isinstance(value, str) else value.result() for value in sums]
+        found = [value if isinstance(value, int) else value.result() for value in sums]
     return [leaf.path for leaf, value in zip(leaves, found, strict=True) if value != leaf.crc32]
 
 
-def _crc32(parts: list[Array]) -> str:
+def _crc32(parts: list[Array]) -> int:
     value = 0
     for part in parts:
         value = zlib.crc32(part.data, value)
-    return f"{value:08x}"
+    return value
 
 
 def _aligned_empty(size: int) -> Array:

@@ -8,16 +8,27 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from framework.errors import CheckpointError
-from framework.io.atomic import replacing
-from framework.io.layout import BIN_LIMIT, framing, pack_head
-from framework.io.leaves import Array, Leaf, LeafType, host_array, leaf_type
+from framework.io.atomic import replacing, start_writeback
+from framework.io.layout import (
+    BIN_LIMIT,
+    PREAMBLE_SIZE,
+    Header,
+    LeafInfo,
+    framing,
+    pack_header,
+    place,
+    seal,
+)
+from framework.io.leaves import Leaf, LeafType, host_array, leaf_type
 
 __all__ = ["write_file"]
 
-_NO_CHECKSUM = "0" * 8
 # Below this, handing the checksum to the other thread costs more than it saves.
 _WORTH_A_THREAD = 1 << 20
+_CHUNK = 1 << 24
 
 
 def write_file(
@@ -49,21 +60,27 @@ def write_file(
         >>> folder = tempfile.mkdtemp()
         >>> write_file(f"{folder}/a.msgpack", {"w": numpy.zeros(3)}, meta={"step": 7})
     """
-    types = {name: _type_of(name, leaf) for name, leaf in leaves.items()}
-    described = [(name, type_, _NO_CHECKSUM) for name, type_ in types.items()]
-    rest = (dict(aliases or {}), dict(meta or {}), structure, bin_limit)
-    head, placed = pack_head(described, *rest)
+    types = [_type_of(name, leaf) for name, leaf in leaves.items()]
+    sizes = [type_.nbytes for type_ in types]
+    infos = tuple(
+        LeafInfo(*described, crc32=0)
+        for described in zip(leaves, types, place(sizes, bin_limit), sizes, strict=False)
+    )
+    header = Header(infos, dict(aliases or {}), dict(meta or {}), structure, bin_limit)
+    packed = pack_header(header)
     with replacing(path) as file, ThreadPoolExecutor(1) as helper:
-        # Holds the place; a file that is cut off here is recognised by its checksum.
-        file.write(bytes(len(head)))
+        # Holds the place until the checksums are known.
+        file.write(bytes(PREAMBLE_SIZE + len(packed)))
+        checksums: list[int] = []
         position = 0
-        for i, (name, type_, parts) in enumerate(zip(leaves, types.values(), placed, strict=True)):
-            array = host_array(leaves[name], type_)
-            crc32 = _write_leaf(file, array, parts, position, helper)
-            described[i] = (name, type_, f"{crc32:08x}")
-            position = parts[-1][1]
+        for info, leaf in zip(infos, leaves.values(), strict=True):
+            data = _bytes_of(info, leaf)
+            # zlib and the system call both release the GIL: checksum and copy run side by side.
+            future = helper.submit(zlib.crc32, data) if len(data) >= _WORTH_A_THREAD else None
+            position = _write_segments(file, data, header.segments(info), position)
+            checksums.append(future.result() if future else zlib.crc32(data))
         file.seek(0)
-        file.write(pack_head(described, *rest)[0])
+        file.write(seal(packed, checksums))
 
 
 def _type_of(name: str, leaf: Leaf) -> LeafType:
@@ -71,23 +88,30 @@ def _type_of(name: str, leaf: Leaf) -> LeafType:
         return leaf_type(leaf)
     except CheckpointError as error:
         raise CheckpointError(f"cannot save {name!r}: it {error}") from None
+    except RuntimeError as error:
+        raise CheckpointError(f"cannot save {name!r}: {error}") from error
 
 
-def _write_leaf(
-    file: BinaryIO,
-    array: Array,
-    parts: list[list[int]],
-    position: int,
-    helper: ThreadPoolExecutor,
-) -> int:
+def _bytes_of(info: LeafInfo, leaf: Leaf) -> memoryview:
+    try:
+        array = host_array(leaf, info.type)
+    except RuntimeError as error:  # JAX: the buffer was donated, or is on another machine
+        raise CheckpointError(f"cannot save {info.path!r}: {error}") from error
     # Extended dtypes have no buffer protocol, bytes do.
-    data = memoryview(array.reshape(-1).view("u1"))
-    # zlib and the system call both release the GIL, so checksum and copy run side by side.
-    future = helper.submit(zlib.crc32, data) if len(data) >= _WORTH_A_THREAD else None
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _write_segments(
+    file: BinaryIO, data: memoryview, segments: list[tuple[int, int]], position: int
+) -> int:
     written = 0
-    for start, stop in parts:
+    for start, stop in segments:
         file.write(framing(position, start, stop))
-        file.write(data[written : written + stop - start])
-        written += stop - start
+        for chunk in range(start, stop, _CHUNK):
+            size = min(_CHUNK, stop - chunk)
+            file.write(data[written : written + size])
+            written += size
+            if size == _CHUNK:
+                start_writeback(file, chunk, chunk + size)
         position = stop
-    return future.result() if future else zlib.crc32(data)
+    return position
