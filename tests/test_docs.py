@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import pkgutil
 import re
 import sys
 import textwrap
@@ -19,12 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if path.exists()]
 # `__main__` acts when it is imported.
 MODULES = [
-    framework.__name__,
-    *(
-        info.name
-        for info in pkgutil.walk_packages(framework.__path__, f"{framework.__name__}.")
-        if not info.name.endswith(".__main__")
-    ),
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted(ROOT.glob("framework/**/*.py"))
+    if path.stem != "__main__"
 ]
 
 FENCE = re.compile(
