@@ -138,15 +138,6 @@ class ArrayOps:
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.value, name)
-
-    def __dir__(self) -> list[str]:
-        public = (name for name in dir(jax.Array) if not name.startswith("_"))
-        return sorted({*super().__dir__(), *public})
-
     @property
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
@@ -172,3 +163,13 @@ def _raw_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(raw(i) for i in index)
     return raw(index)
+
+
+def _delegated(name: str) -> property:
+    return property(lambda self: getattr(self.value, name), doc=f"`jax.Array.{name}` of the value.")
+
+
+# A `__getattr__` would do the same, but make every read of `.value` slower.
+for _name in (*dir(jax.Array), "weak_type"):
+    if not _name.startswith("_") and not hasattr(ArrayOps, _name):
+        setattr(ArrayOps, _name, _delegated(_name))

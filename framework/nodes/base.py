@@ -14,14 +14,13 @@ from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.copying import CopyMixin
 from framework.nodes.frames import current_trace, is_tracer, local
 from framework.nodes.graph import Meta, Node, changes
-from framework.nodes.ownership import adopt, path_from_root
+from framework.nodes.ownership import adopt, full_path
 from framework.nodes.pytree import flatten_root, register_node, unflatten_root
 from framework.nodes.registration import named_items
 from framework.nodes.representation import tree_text
 from framework.nodes.state import StateMixin
 from framework.nodes.structure import KIND_OF_TYPE, Kind
 from framework.nodes.variable import TrainVar, Variable
-from framework.nodes.walk import graph_of
 
 __all__ = ["Base", "BrainPyObject"]
 
@@ -142,16 +141,11 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         ):
             return
         raise TraceError(
-            f"`{self._path_to(None, key)}` is set inside a JAX transform, but the object was made "
+            f"`{full_path(self, key)}` is set inside a JAX transform, but the object was made "
             "outside of it, so the traced array would leak. Hold what changes in a Variable that "
             f"is created outside (in `__init__`: `self.{key} = Variable(...)`) and assign to it, "
             "or return the array from the function."
         )
-
-    def _path_to(self, value: Any, key: str = "") -> str:
-        root, path = path_from_root(self if value is None else value)
-        base = root.name if isinstance(root, BrainPyObject) else ""
-        return ".".join(part for part in (base, path, key) if part).replace(".[", "[")
 
     @property
     def implicit_vars(self) -> ArrayCollector:
@@ -226,7 +220,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         Raises:
             ValueError: There is no such method.
         """
-        return collect_nodes(graph_of(self), method, level, include_self)
+        return collect_nodes(self, method, level, include_self)
 
     def vars(
         self,
@@ -250,7 +244,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         Raises:
             ValueError: There is no such method.
         """
-        return collect_variables(graph_of(self), method, level, include_self, exclude_types)
+        return collect_variables(self, method, level, include_self, exclude_types)
 
     def train_vars(
         self, method: str = "absolute", level: int = -1, include_self: bool = True

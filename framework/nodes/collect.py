@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from framework.nodes.collection import no_garbage_collection
 from framework.nodes.collectors import ArrayCollector, Collector
-from framework.nodes.graph import Graph
+from framework.nodes.members import Members, members_of
 from framework.nodes.structure import Place
 from framework.nodes.view import VariableView
 
-__all__ = ["collect_nodes", "collect_variables", "dotted", "dotted_variable"]
+__all__ = ["collect_nodes", "collect_variables", "dotted", "dotted_variable", "own_variables"]
 
 METHODS = ("absolute", "relative")
 
@@ -44,21 +45,26 @@ def _check_method(method: str) -> None:
         raise ValueError(f"method must be 'absolute' or 'relative', but got {method!r}.")
 
 
-def _node_table(graph: Graph, method: str) -> list[tuple[str, int, int]]:
+def _levels(members: Members) -> list[int]:
+    levels: list[int] = []
+    for holder, _ in members.places:
+        levels.append(levels[holder] + 1 if holder >= 0 else 0)
+    return levels
+
+
+def _node_rows(members: Members, method: str) -> list[tuple[str, int, int]]:
     """For each row of ``nodes()``: path, index of the node, level."""
-    nodes, structure = graph.live_nodes(), graph.structure
-    levels = [0] * len(nodes)
-    for index, (holder, _) in enumerate(structure.node_places):
-        levels[index] = levels[holder] + 1 if holder >= 0 else 0
+    levels = _levels(members)
     if method == "absolute":
-        return [(node.name, index, levels[index]) for index, node in enumerate(nodes)]
-    paths = [""] * len(nodes)
-    for index, (holder, keys) in enumerate(structure.node_places):
-        if keys is not None:
-            paths[index] = _below(paths[holder] if holder >= 0 else "", dotted(keys))
-    rows = [] if structure.edges and structure.edges[0][0] < 0 else [("", 0, 0)]
+        names = [node.name for node in members.live_nodes()]
+        return list(zip(names, range(len(names)), levels, strict=True))
+    paths: list[str] = []
+    for holder, keys in members.places:
+        above = paths[holder] if holder >= 0 else ""
+        paths.append(above if keys is None else _below(above, dotted(keys)))
+    rows = [("", 0, 0)] if members.places and members.places[0][1] is None else []
     met: set[tuple[int, int]] = set()
-    for holder, keys, index in structure.edges:
+    for holder, keys, index in members.edges:
         if (holder, index) not in met:
             met.add((holder, index))
             above, level = (paths[holder], levels[holder]) if holder >= 0 else ("", -1)
@@ -70,33 +76,42 @@ def _below(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _table(graph: Graph, kind: str, method: str) -> Any:
-    """A table of the graph, made at first need."""
-    _check_method(method)
-    key = (kind, method)
-    if key not in graph.tables:
-        graph.tables[key] = (_node_table if kind == "nodes" else _variable_table)(graph, method)
-    return graph.tables[key]
+def _absolute_paths(members: Members) -> list[str]:
+    """The path by name for every meeting of a Variable."""
+    prefixes = [f"{node.name}." for node in members.live_nodes()]
+    prefixes.append("")  # For holder -1, a root container.
+    return [
+        prefixes[holder] + (keys if type(keys) is str else dotted_variable(keys))
+        for holder, keys in zip(members.holders, members.keys, strict=True)
+    ]
 
 
-def _variable_table(graph: Graph, method: str) -> list[tuple[str, int, int, int]]:
-    """For each row of ``vars()``: path, index of the leaf, index of the node, level."""
-    held: list[list[tuple[str, int]]] = [[] for _ in graph.nodes]
-    loose: list[tuple[str, int]] = []
-    for holder, keys, leaf in graph.structure.variable_places:
-        (held[holder] if holder >= 0 else loose).append((dotted_variable(keys), leaf))
-    rows = [(suffix, leaf, -1, 0) for suffix, leaf in loose]
-    for path, index, level in _table(graph, "nodes", method):
+def _variable_rows(members: Members, method: str) -> list[tuple[str, int, int, int]]:
+    """For each row of ``vars()``: path, index of the meeting, index of the node, level."""
+    held: list[list[tuple[str, int]]] = [[] for _ in range(len(members.places) + 1)]
+    for meeting, (holder, keys) in enumerate(zip(members.holders, members.keys, strict=True)):
+        held[holder].append((dotted_variable(keys), meeting))
+    rows = [(suffix, meeting, -1, 0) for suffix, meeting in held[-1]]
+    for path, index, level in _node_rows(members, method):
         prefix = f"{path}." if path else ""
-        rows += [(prefix + suffix, leaf, index, level) for suffix, leaf in held[index]]
+        rows += [(prefix + suffix, meeting, index, level) for suffix, meeting in held[index]]
     return rows
 
 
-def collect_nodes(graph: Graph, method: str, level: int, include_self: bool) -> Collector:
-    """Collect the nodes of a graph.
+def _table(members: Members, rows: Callable[..., Any], *args: Any) -> Any:
+    """A table of the members, made at first need."""
+    key = (rows, *args)
+    if key not in members.tables:
+        with no_garbage_collection():
+            members.tables[key] = rows(members, *args)
+    return members.tables[key]
+
+
+def collect_nodes(root: Any, method: str, level: int, include_self: bool) -> Collector:
+    """Collect the nodes at and below a root.
 
     Args:
-        graph: The walk of the root.
+        root: A node or container.
         method: ``'absolute'`` for names, ``'relative'`` for paths from the root.
         level: How many edges to go from the root; all if negative.
         include_self: Whether the root is among them.
@@ -104,26 +119,27 @@ def collect_nodes(graph: Graph, method: str, level: int, include_self: bool) -> 
     Raises:
         ValueError: There is no such method.
     """
-    table = _table(graph, "nodes", method)
-    nodes = graph.live_nodes()
+    _check_method(method)
+    members = members_of(root)
+    nodes = members.live_nodes()
     return Collector._trusted(
         (path, nodes[index])
-        for row, (path, index, depth) in enumerate(table)
+        for row, (path, index, depth) in enumerate(_table(members, _node_rows, method))
         if (level < 0 or depth <= level) and (include_self or row > 0)
     )
 
 
 def collect_variables(
-    graph: Graph,
+    root: Any,
     method: str,
     level: int,
     include_self: bool,
     exclude_types: tuple[type, ...] | None,
 ) -> ArrayCollector:
-    """Collect the Variables of a graph, by the paths of their nodes and their attributes.
+    """Collect the Variables at and below a root, by the paths of their nodes and attributes.
 
     Args:
-        graph: The walk of the root.
+        root: A node or container.
         method: ``'absolute'`` or ``'relative'``, as for nodes.
         level: How many edges to go from the root; all if negative.
         include_self: Whether the root's own Variables are among them.
@@ -132,13 +148,21 @@ def collect_variables(
     Raises:
         ValueError: There is no such method.
     """
-    table = _table(graph, "variables", method)
-    leaves = graph.live_leaves()
-    if level < 0 and include_self and exclude_types is None:
-        return ArrayCollector._trusted([(row[0], leaves[row[1]]) for row in table])
-    rows = ((path, leaves[leaf], node, depth) for path, leaf, node, depth in table)
+    _check_method(method)
+    members = members_of(root)
+    variables = members.live_variables()
+    if method == "absolute" and level < 0 and include_self and exclude_types is None:
+        return ArrayCollector._trusted(
+            zip(_table(members, _absolute_paths), variables, strict=True)
+        )
+    table = _table(members, _variable_rows, method)
+    rows = ((path, variables[meeting], node, depth) for path, meeting, node, depth in table)
     if exclude_types is not None:
-        rows = (row for row in (*rows, *_views(graph, method)) if not isinstance(row[1], exclude_types))
+        rows = (
+            row
+            for row in (*rows, *_view_rows(members, method))
+            if not isinstance(row[1], exclude_types)
+        )
     return ArrayCollector._trusted(
         (path, variable)
         for path, variable, node, depth in rows
@@ -146,12 +170,19 @@ def collect_variables(
     )
 
 
-def _views(graph: Graph, method: str) -> Iterator[tuple[str, VariableView, int, int]]:
-    nodes = graph.live_nodes()
+def own_variables(node: Any) -> dict[str, Any]:
+    """The Variables of a node itself by attribute, those of its children left out."""
+    members = members_of(node)
+    meetings = zip(members.holders, members.keys, members.live_variables(), strict=True)
+    return {dotted_variable(keys): var for holder, keys, var in meetings if holder == 0}
+
+
+def _view_rows(members: Members, method: str) -> Iterator[tuple[str, VariableView, int, int]]:
+    nodes = members.live_nodes()
     held: dict[int, list[Place]] = {}
-    for place in graph.structure.view_places:
+    for place in members.views:
         held.setdefault(place[0], []).append(place)
-    for path, index, level in _table(graph, "nodes", method):
+    for path, index, level in _table(members, _node_rows, method):
         for _, keys in held.get(index, ()):
             yield _below(path, dotted_variable(keys)), at(nodes[index], keys), index, level
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from framework.nodes.frames import by_value
 from framework.nodes.graph import Node, attributes_of
+from framework.nodes.members import Members, members_of
 from framework.nodes.ownership import adopt
 from framework.nodes.rebuild import Rebuild, allocate, rebuild
-from framework.nodes.structure import KIND_OF_TYPE, Structure
+from framework.nodes.structure import KIND_OF_TYPE
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 
@@ -66,7 +67,7 @@ class CopyMixin(Node):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         graph = graph_of(self)
-        if _depth(graph.structure) > MAX_PICKLE_DEPTH:
+        if _depth(members_of(self)) > MAX_PICKLE_DEPTH:
             return rebuild, (graph.structure, graph.live_leaves())
         attributes = {k: v for k, v in attributes_of(self).items() if k != "_meta"}
         return allocate, (type(self),), (self._meta.name or self._meta.wanted_name, attributes)
@@ -84,10 +85,10 @@ def _copied(leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
-def _depth(structure: Structure) -> int:
+def _depth(members: Members) -> int:
     """How deep a depth-first walk goes, which is what pickle does."""
-    below: list[list[int]] = [[] for _ in structure.records]
-    for holder, _, index in structure.edges:
+    below: list[list[int]] = [[] for _ in members.places]
+    for holder, _, index in members.edges:
         if holder >= 0:
             below[holder].append(index)
     deepest, met, stack = 0, {0}, [iter(below[0])]

@@ -15,7 +15,18 @@ from typing import Any, Protocol
 
 import jax
 
-__all__ = ["Frame", "by_value", "current_trace", "in_trace", "is_tracer", "local", "next_serial"]
+__all__ = [
+    "Frame",
+    "active",
+    "by_reference",
+    "by_value",
+    "concrete",
+    "current_trace",
+    "in_trace",
+    "is_tracer",
+    "local",
+    "next_serial",
+]
 
 next_serial = itertools.count(1).__next__
 """Serial numbers order the creation of cells, nodes and frames: what is younger than a frame was
@@ -41,10 +52,24 @@ class _Local(threading.local):
 
 local = _Local()
 
+active: list[None] = []
+"""One entry for each frame or reference mode in force in any thread: while it is empty, a read of
+a Variable need not look at the thread's own state, which is slow."""
+
+_Tracer = jax.core.Tracer
+concrete: set[type] = set()
+"""Types that are certainly no tracers, as met so far; isinstance of Tracer is slow."""
+
 
 def is_tracer(value: object) -> bool:
     """Tell whether the value stands for an array that a JAX transform has not computed yet."""
-    return isinstance(value, jax.core.Tracer)
+    if type(value) in concrete:
+        return False
+    if isinstance(value, _Tracer):
+        return True
+    if len(concrete) < 64:
+        concrete.add(type(value))
+    return False
 
 
 class _TraceState:
@@ -123,9 +148,11 @@ class Frame:
         """Make this the top frame of the thread."""
         local.frame, handles = self, local.handles_up_to
         local.handles_up_to = None
+        active.append(None)
         try:
             yield self
         finally:
+            active.pop()
             local.frame = self.parent
             local.handles_up_to = handles
 
@@ -133,6 +160,18 @@ class Frame:
         """Hand what was written to the parent frame, or to the cells."""
         for cell in self.writes:
             cell._store(self.values[cell])
+
+
+@contextmanager
+def by_reference(up_to: int) -> Iterator[None]:
+    """Let objects whose serial is not above ``up_to`` flatten to handles."""
+    handles, local.handles_up_to = local.handles_up_to, up_to
+    active.append(None)
+    try:
+        yield
+    finally:
+        active.pop()
+        local.handles_up_to = handles
 
 
 @contextmanager

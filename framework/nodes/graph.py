@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import call, is_
 from typing import Any
-from weakref import ref
+from weakref import WeakValueDictionary, ref
 
 from framework.nodes.collectors import Collector, References
 from framework.nodes.frames import next_serial
@@ -13,7 +13,7 @@ from framework.nodes.structure import KIND_OF_TYPE, Kind, Structure, children_of
 from framework.nodes.variable import Variable
 from framework.nodes.view import VariableView
 
-__all__ = ["Graph", "Meta", "Node", "Watch", "attributes_of", "changes"]
+__all__ = ["Graph", "Meta", "Node", "Snapshot", "Watch", "attributes_of", "changes", "rebuilt_roots"]
 
 
 class _Changes:
@@ -31,19 +31,27 @@ changes = _Changes()
 class Meta:
     """The bookkeeping of one node."""
 
-    __slots__ = ("graph", "handle", "home", "name", "owner", "serial", "version", "wanted_name")
+    # Defaults stand in the class, so that making one of many nodes sets two attributes at most.
+    name: str | None = None
+    wanted_name: str | None = None
+    # The JAX trace in which the node was made; None outside of all traces.
+    home: object | None = None
+    serial: int
+    version: int = 0
+    graph: Graph | None = None
+    members: Snapshot | None = None
+    handle: Handle | None = None
+    # The object that first took this node as an attribute; only error messages read it.
+    owner: ref[Any] | None = None
 
     def __init__(self, home: object | None) -> None:
-        self.name: str | None = None
-        self.wanted_name: str | None = None
-        # The JAX trace in which the node was made; None outside of all traces.
-        self.home = home
         self.serial = next_serial()
-        self.version = 0
-        self.graph: Graph | None = None
-        self.handle: Handle | None = None
-        # The object that first took this node as an attribute; only error messages read it.
-        self.owner: ref[Any] | None = None
+        if home is not None:
+            self.home = home
+
+
+rebuilt_roots: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""The roots of copies by id, whose nodes and Variables don't know their owners."""
 
 
 class Node:
@@ -72,6 +80,9 @@ def attributes_of(node: Node) -> dict[str, Any]:
     return {**node.__dict__, **slots}
 
 
+_kind_of = KIND_OF_TYPE.__getitem__
+
+
 class Watch:
     """What a container held when it was walked, to notice changes in place.
 
@@ -85,24 +96,23 @@ class Watch:
     def __init__(self, value: Any, kind: int) -> None:
         self.kind = kind
         self.keys, children = children_of(value, kind)
-        nested = {}
-        held: list[Any] = []
-        for index, child in enumerate(children):
-            child_kind = KIND_OF_TYPE[type(child)]
-            watch = Watch(child, child_kind) if child_kind in Kind.CONTAINERS else None
-            if watch is not None and watch.keys is not None:
-                nested[index] = watch
-            held.append(weak(child))
-        # A tuple inside a list may be the only holder of what it holds, and must not outlive it.
-        self.nested = nested
-        self.held = held if not nested else [
-            None if i in nested else h for i, h in enumerate(held)
-        ]
+        # Containers inside are watched by content: held, they would keep alive what they hold.
+        self.nested: dict[int, Watch] = {}
+        if not Kind.CONTAINERS.isdisjoint(map(_kind_of, set(map(type, children)))):
+            for index, child in enumerate(children):
+                child_kind = _kind_of(type(child))
+                watch = Watch(child, child_kind) if child_kind in Kind.CONTAINERS else None
+                if watch is not None and watch.keys is not None:
+                    self.nested[index] = watch
+        try:
+            self.held: list[Any] = list(map(ref, children))
+        except TypeError:
+            self.held = [None if i in self.nested else weak(c) for i, c in enumerate(children)]
 
     def matches(self, value: Any) -> bool:
         """Tell whether the container still holds the same objects."""
         kind = self.kind
-        if KIND_OF_TYPE[type(value)] != kind:
+        if _kind_of(type(value)) != kind:
             return False
         if kind == Kind.LIST:
             children = value
@@ -121,19 +131,53 @@ class Watch:
         return True
 
 
-class Graph:
-    """The result of a walk: the structure, and weak references to nodes and leaves in its order.
+class Snapshot:
+    """Weak references to the nodes of a walk, and what tells whether it still holds.
+
+    Args:
+        nodes: The nodes that the walk met, the root first.
+        watches: For each container attribute: node, attribute name and what it held.
+    """
+
+    __slots__ = ("__weakref__", "_change", "_nodes", "_versions", "_watches")
+
+    def __init__(self, nodes: list[Any], watches: list[tuple[ref[Any], str, Watch]]) -> None:
+        self._change = changes.count
+        self._nodes: list[ref[Any]] = list(map(ref, nodes))
+        self._versions = [node._meta.version for node in nodes]
+        self._watches = watches
+
+    def is_current(self) -> bool:
+        """Tell whether a new walk would give the same."""
+        if self._change != changes.count:
+            try:
+                versions = [node()._meta.version for node in self._nodes]  # pyright: ignore
+            except AttributeError:  # A node is gone.
+                return False
+            if versions != self._versions:
+                return False
+            self._change = changes.count
+        for node, attribute, watch in self._watches:
+            if not watch.matches(getattr(node(), attribute, None)):
+                return False
+        return True
+
+    def live_nodes(self) -> list[Any]:
+        """The nodes."""
+        return [node() for node in self._nodes]
+
+
+class Graph(Snapshot):
+    """An object graph as a PyTree.
 
     Args:
         structure: The static side.
         nodes: Its nodes.
         leaves: Its Variables, and the arrays that nodes hold as plain attributes.
-        watches: For each container attribute: node, attribute name and what it held.
+        watches: As for a snapshot.
     """
 
-    __slots__ = (
-        "__weakref__", "change", "leaves", "nodes", "structure", "tables", "versions", "watches",
-    )  # fmt: skip
+    __slots__ = ("_leaves", "structure")
 
     def __init__(
         self,
@@ -142,38 +186,13 @@ class Graph:
         leaves: list[Any],
         watches: list[tuple[ref[Any], str, Watch]],
     ) -> None:
+        super().__init__(nodes, watches)
         self.structure = structure
-        self.change = changes.count
-        self.versions = [node._meta.version for node in nodes]
-        self.nodes = list(map(ref, nodes))
         try:
-            self.leaves: list[Any] = list(map(ref, leaves))
+            self._leaves: list[Any] = list(map(ref, leaves))
         except TypeError:
-            self.leaves = list(map(weak, leaves))
-        self.watches = watches
-        # Results that are derived from the graph, kept by those who derive them.
-        self.tables: dict[Any, Any] = {}
-
-    def is_current(self) -> bool:
-        """Tell whether a new walk would give the same."""
-        if self.change != changes.count:
-            try:
-                versions = [node()._meta.version for node in self.nodes]  # pyright: ignore
-            except AttributeError:  # A node is gone.
-                return False
-            if versions != self.versions:
-                return False
-            self.change = changes.count
-        for node, attribute, watch in self.watches:
-            holder = node()
-            if holder is None or not watch.matches(getattr(holder, attribute, None)):
-                return False
-        return True
-
-    def live_nodes(self) -> list[Any]:
-        """The nodes."""
-        return [node() for node in self.nodes]
+            self._leaves = list(map(weak, leaves))
 
     def live_leaves(self) -> list[Any]:
-        """The Variables and arrays."""
-        return [leaf() for leaf in self.leaves]
+        """The Variables and arrays, in the order of the structure."""
+        return [leaf() for leaf in self._leaves]

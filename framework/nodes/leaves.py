@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from framework.nodes.graph import Graph
+from framework.nodes.members import members_of
 from framework.nodes.ownership import path_from_root
 from framework.nodes.structure import Place, Structure, key_text
 from framework.nodes.variable import Variable

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
-from framework.nodes.graph import Node, attributes_of
+from framework.nodes.graph import Node, attributes_of, rebuilt_roots
 from framework.nodes.structure import KIND_OF_TYPE, Kind, children_of, key_text
-from framework.nodes.variable import Variable
+from framework.nodes.variable import Variable, path_finders
+from framework.nodes.walk import graph_of
 
-__all__ = ["adopt", "path_from_root"]
+__all__ = ["adopt", "full_path", "path_from_root"]
 
 
 def adopt(owner: Node, value: Any, kind: int) -> None:
@@ -19,15 +20,23 @@ def adopt(owner: Node, value: Any, kind: int) -> None:
             value._meta.owner = ref(owner)
     elif kind in (Kind.VARIABLE, Kind.VIEW):
         if value._owner is None:
-            value._owner = ref(owner)
+            value._own_notes().owner = ref(owner)
     elif kind in Kind.CONTAINERS:
         for child in children_of(value, kind)[1]:
             adopt(owner, child, KIND_OF_TYPE[type(child)])
 
 
 def _owner_of(value: Any) -> Any:
-    owner = value._owner if isinstance(value, Variable) else value._meta.owner
-    return owner and owner()
+    owner = value._owner if isinstance(value, Variable) else value._meta.owner and value._meta.owner()
+    return _owner_in_copies(value) if owner is None else owner
+
+
+def _owner_in_copies(value: Any) -> Any:
+    for root in list(rebuilt_roots.values()):
+        graph = graph_of(root)
+        if value is not root and any(value is x for x in (*graph.live_nodes(), *graph.live_leaves())):
+            return next((n for n in graph.live_nodes() if keys_in(n, value) is not None), None)
+    return None
 
 
 def _keys_to(value: Any, target: Any, kind: int) -> tuple[Any, ...] | None:
@@ -71,3 +80,18 @@ def path_from_root(value: Any) -> tuple[Any, str]:
         climbed.add(id(owner))
         value = owner
     return value, path.removeprefix(".")
+
+
+def full_path(value: Any, *more: str) -> str:
+    """The name of the topmost owner, and the path from there: ``Net0.layers[0].w``.
+
+    Args:
+        value: A Variable or node.
+        *more: Attributes to add.
+    """
+    root, path = path_from_root(value)
+    parts = (getattr(root, "name", "") if isinstance(root, Node) else "", path, *more)
+    return ".".join(part for part in parts if part).replace(".[", "[")
+
+
+path_finders.append(full_path)

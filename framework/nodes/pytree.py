@@ -43,7 +43,7 @@ def _flatten_with_keys(root: Any) -> tuple[Any, Any]:
     return (
         (leaves, aux)
         if type(aux) is Handle
-        else (tuple(zip(aux.keys(), leaves, strict=True)), aux)  # pyright: ignore
+        else (tuple(zip(aux.places.leaf_keys, leaves, strict=True)), aux)  # pyright: ignore
     )
 
 

@@ -7,9 +7,10 @@ from types import MethodType
 from typing import Any
 from weakref import ref
 
+from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
-from framework.nodes.graph import Graph, Meta, Watch
-from framework.nodes.structure import Kind, Record, Static, Structure, container_of
+from framework.nodes.graph import Graph, Meta, Watch, rebuilt_roots
+from framework.nodes.structure import Kind, Signature, Static, Structure, container_of
 from framework.nodes.values import thawed_index
 from framework.nodes.variable import Variable
 
@@ -59,7 +60,7 @@ class Rebuild:
         self.copy_static = copy_static
         self.watches: list[Any] = []
         self.home = home = current_trace()
-        self.nodes: list[Any] = [allocate(r.signature.cls, home) for r in structure.records]
+        self.nodes: list[Any] = [allocate(head.cls, home) for head, _ in structure.records]
         for index, node in self.existing.items():
             self.nodes[index] = node
 
@@ -69,53 +70,53 @@ class Rebuild:
         Returns:
             The root.
         """
-        structure, leaves, nodes = self.structure, self.leaves, self.nodes
-        for index, node in enumerate(nodes):
-            if index not in self.existing:
-                self.fill(node, structure.records[index])
-                node._meta.wanted_name = structure.names[index]
-                holder = structure.node_places[index][0]
-                node._meta.owner = ref(nodes[holder]) if holder >= 0 else None
-        if not structure.partial:
+        with no_garbage_collection():
+            structure, nodes, existing = self.structure, self.nodes, self.existing
+            for index, (node, record) in enumerate(zip(nodes, structure.records, strict=True)):
+                if index not in existing:
+                    self.fill(node, *record)
+            root = self.value(*structure.root)
+            if structure.partial:
+                return root
+            for index, (node, name) in enumerate(zip(nodes, structure.names, strict=True)):
+                if name is not None and index not in existing:
+                    node._meta.wanted_name = name
             self.settle_variables()
-        root = self.value(*structure.root)
-        if structure.root[0] == Kind.NODE and not structure.partial:
-            root._meta.graph = Graph(structure, nodes, list(leaves), self.watches)
-        return root
+            if structure.root[0] == Kind.NODE:
+                rebuilt_roots[id(root)] = root
+                root._meta.graph = Graph(structure, nodes, list(self.leaves), self.watches)
+            return root
 
     def settle_variables(self) -> None:
-        """Tell new Variables whose they are."""
+        """Tell new Variables which trace may write them, and which Variables they belong to."""
         leaves, home = self.leaves, self.home
-        for leaf, (holder, _) in zip(leaves, self.structure.leaf_places, strict=True):
-            if isinstance(leaf, Variable):
-                leaf._home = home
-                if leaf._owner is None and holder >= 0:
-                    leaf._owner = ref(self.nodes[holder])
-        for index, target, slot in self.structure.companions:
+        if home is not None:
+            for leaf in leaves:
+                if isinstance(leaf, Variable):
+                    leaf._home = home
+        for index, target, role in self.structure.companions:
             leaf = leaves[index]
-            if isinstance(leaf, Variable):
-                other = leaves[target] if isinstance(target, int) else target.target()
-                leaf._companion = (ref(other), slot) if isinstance(other, Variable) else None
+            other = leaves[target] if isinstance(target, int) else target.target()
+            if isinstance(leaf, Variable) and isinstance(other, Variable):
+                leaf._accompany(other, role)
 
-    def fill(self, node: Any, record: Record) -> None:
+    def fill(self, node: Any, head: Signature, codes: tuple[Any, ...]) -> None:
         """Set the attributes of one node."""
-        leaves, target, slots = self.leaves, node.__dict__, node._slot_names
-        head = record.signature
-        for key, kind, code in zip(head.keys, head.kinds, record.codes, strict=True):
-            if kind in (Kind.VARIABLE, Kind.ARRAY):
-                value = leaves[code]
-            elif kind == Kind.ATOM:
-                value = code
-            elif kind == Kind.META:
-                continue
-            else:
-                value = self.value(kind, code)
-                if kind in Kind.CONTAINERS and type(code) is not Static:
-                    self.watches.append((ref(node), key, Watch(value, kind)))
-            if slots and key in slots:
+        leaves, target = self.leaves, node.__dict__
+        values = list(codes)
+        values[head.meta] = target["_meta"]
+        for position, _ in head.variables:
+            values[position] = leaves[codes[position]]
+        for position in head.others:
+            kind, code = head.kinds[position], codes[position]
+            values[position] = value = self.value(kind, code)
+            if kind in Kind.CONTAINERS and type(code) is not Static:
+                self.watches.append((ref(node), head.keys[position], Watch(value, kind)))
+        if not node._slot_names:
+            target.update(zip(head.keys, values, strict=True))
+        else:
+            for key, value in zip(head.keys, values, strict=True):
                 object.__setattr__(node, key, value)
-            else:
-                target[key] = value
 
     def value(self, kind: int, code: Any) -> Any:
         """Rebuild one coded value."""

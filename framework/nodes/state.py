@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import jax
 
 from framework.errors import MathError
-from framework.nodes.collect import collect_nodes, dotted_variable
+from framework.nodes.collect import collect_nodes, own_variables
 from framework.nodes.devices import device_of, moved
 from framework.nodes.formats import format_of
 from framework.nodes.graph import Node
@@ -37,20 +37,11 @@ class StateLoadResult(NamedTuple):
 class StateMixin(Node):
     """Saving, loading and moving of all that is below a node."""
 
-    def _own_variables(self) -> dict[str, Variable]:
-        graph = graph_of(self)
-        leaves = graph.live_leaves()
-        return {
-            dotted_variable(keys): leaves[leaf]
-            for holder, keys, leaf in graph.structure.variable_places
-            if holder == 0
-        }
-
     def __save_state__(self) -> dict[str, Any]:
-        return {key: variable.value for key, variable in self._own_variables().items()}
+        return {key: variable.value for key, variable in own_variables(self).items()}
 
     def __load_state__(self, state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-        variables = self._own_variables()
+        variables = own_variables(self)
         _write_all([(k, variables[k], value) for k, value in state.items() if k in variables])
         return _mismatch(variables, state)
 
@@ -77,7 +68,7 @@ class StateMixin(Node):
 
         The names are those of this process; for what must outlive it use :meth:`save_states`.
         """
-        nodes = collect_nodes(graph_of(self), "absolute", -1, True)
+        nodes = collect_nodes(self, "absolute", -1, True)
         return {name: node.save_state() for name, node in nodes.items()}
 
     def load_state_dict(
@@ -100,11 +91,11 @@ class StateMixin(Node):
         """
         if compatible not in ("v1", "v2"):
             raise ValueError(f"compatible must be 'v1' or 'v2', but got {compatible!r}.")
-        nodes = collect_nodes(graph_of(self), "absolute", -1, True)
+        nodes = collect_nodes(self, "absolute", -1, True)
         variables = {
             (name, key): variable
             for name, node in nodes.items()
-            for key, variable in node._own_variables().items()
+            for key, variable in own_variables(node).items()
         }
         given: dict[tuple[str, str], Any] = {}
         for name, value in state_dict.items():
@@ -193,9 +184,9 @@ class StateMixin(Node):
         """
         target = device_of(device)
         graph = graph_of(self)
-        nodes, structure = graph.live_nodes(), graph.structure
+        nodes, places = graph.live_nodes(), graph.structure.places
         for leaf, kind, (holder, keys) in zip(
-            graph.live_leaves(), structure.leaf_kinds, structure.leaf_places, strict=True
+            graph.live_leaves(), places.leaf_kinds, places.leaves, strict=True
         ):
             if kind == Kind.VARIABLE:
                 leaf._store(moved(leaf.value, target))

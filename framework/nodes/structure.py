@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import struct
 import types
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -15,8 +16,8 @@ from jax import tree_util
 from framework.nodes.values import frozen_index
 
 __all__ = [
-    "KIND_OF_TYPE", "AttributeKey", "Kind", "Late", "Place", "Record", "Static", "Structure",
-    "children_of", "container_extras", "container_of", "key_text", "node_paths", "signature_of",
+    "KIND_OF_TYPE", "AttributeKey", "Kind", "Late", "Place", "Record", "Signature", "Static",
+    "Structure", "children_of", "container_extras", "container_of", "key_text", "node_paths", "signature_of",
     "weak",
 ]  # fmt: skip
 
@@ -26,7 +27,7 @@ class Kind:
 
     VARIABLE, NODE, ARRAY, ATOM, STATIC, META = range(6)
     LIST, DICT, PYTREE, VIEW, REFERENCES, METHOD = range(6, 12)
-    CONTAINERS = (LIST, DICT, PYTREE)
+    CONTAINERS = frozenset((LIST, DICT, PYTREE))
 
 
 _ATOMS = (
@@ -164,6 +165,10 @@ class Signature(NamedTuple):
     kinds: tuple[int, ...]
     # The exact types of atoms, since 1 == True; None for the others.
     types: tuple[type | None, ...]
+    # The positions and keys of Variables, and the positions of what is neither that nor an atom.
+    variables: tuple[tuple[int, str], ...]
+    others: tuple[int, ...]
+    meta: int
 
 
 @functools.lru_cache(maxsize=4096)
@@ -171,18 +176,17 @@ def signature_of(cls: type, keys: tuple[str, ...], types_: tuple[type, ...]) -> 
     """The signature of a class for attributes of these names and types."""
     kinds = tuple(map(KIND_OF_TYPE.__getitem__, types_))
     atoms = tuple(t if k == Kind.ATOM else None for t, k in zip(types_, kinds, strict=True))
-    return Signature(cls, keys, kinds, atoms)
+    variables = tuple((i, key) for i, key in enumerate(keys) if kinds[i] == Kind.VARIABLE)
+    simple = (Kind.VARIABLE, Kind.ATOM, Kind.META)
+    others = tuple(i for i, kind in enumerate(kinds) if kind not in simple)
+    return Signature(cls, keys, kinds, atoms, variables, others, keys.index("_meta"))
 
 
-class Record(NamedTuple):
-    """One node of a graph: its signature, and a code for each attribute.
+Record = tuple[Signature, tuple[Any, ...]]
+"""One node of a graph: its signature, and a code for each attribute.
 
-    The code of a Variable, an array or a node is its index in the graph; of a container, its type,
-    keys and coded items; of anything else, the value itself.
-    """
-
-    signature: Signature
-    codes: tuple[Any, ...]
+The code of a Variable, an array or a node is its index in the graph; of a container, its type,
+keys and coded items; of anything else, the value itself."""
 
 
 class AttributeKey(str):
@@ -240,45 +244,39 @@ def container_of(kind: int, extras: Any, keys: Any, children: list[Any]) -> Any:
     return value
 
 
-Place = tuple[int, Any]
-"""The index of a holder, and the keys from there: an attribute name, or a tuple of an attribute
-name and container keys. The index is -1, and the attribute name None, for a root container."""
-
-
 class Structure:
     """All that is static of an object graph; the auxiliary data of its PyTree.
 
     It holds no arrays. Equality and hash look at classes, attributes, sharing and static values,
     not at names, so two instances of one architecture are equal.
 
-    A walk makes one and fills it in.
+    Args:
+        root: Kind and code of the root: node 0, or a container.
+        records: The nodes.
+        names: Their names, where they had one.
+        companions: Variables that belong to another: leaf, leaf or handle of the other, role.
+        partial: Whether some of its objects are referred to by identity.
     """
 
     __slots__ = (
-        "__weakref__", "_hash", "_keys", "_paths", "companions", "edges", "leaf_kinds", "leaf_places", "names",
-        "node_places", "partial", "records", "root", "variable_places", "view_places",
+        "__weakref__", "_hash", "_places", "companions", "names", "partial", "records", "root",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        # Kind and code of the root: node 0, or a container.
-        self.root: tuple[int, Any] = (Kind.NODE, 0)
-        self.records: tuple[Record, ...] = ()
-        # Whether some of its objects are referred to by identity.
-        self.partial = False
-        self.names: list[str | None] = []
-        # Where the walk first met each node and leaf: (index of the holder, keys from there).
-        self.node_places: list[Place] = []
-        self.leaf_places: list[Place] = []
-        self.leaf_kinds = bytearray()
-        # All meetings: (index of the holder, keys, index of what is held).
-        self.edges: list[tuple[int, Any, int]] = []
-        self.variable_places: list[tuple[int, Any, int]] = []
-        self.view_places: list[Place] = []
-        # Variables that belong to another: (leaf, leaf or handle of the other, as what).
-        self.companions: list[tuple[int, Any, str]] = []
+    def __init__(
+        self,
+        root: tuple[int, Any],
+        records: tuple[Record, ...],
+        names: list[str | None],
+        companions: list[tuple[int, Any, str]],
+        partial: bool = False,
+    ) -> None:
+        self.root = root
+        self.records = records
+        self.names = names
+        self.companions = companions
+        self.partial = partial
         self._hash: int | None = None
-        self._paths: list[str] | None = None
-        self._keys: tuple[Any, ...] | None = None
+        self._places: Places | None = None
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -295,38 +293,23 @@ class Structure:
             self._hash = hash((self.root, self.records))
         return self._hash
 
-    @property
-    def paths(self) -> list[str]:
-        """The structural path of each leaf, such as ``layers[0].w``."""
-        if self._paths is None:
-            nodes = node_paths(self.node_places)
-            self._paths = [nodes[node] + key_text(keys) for node, keys in self.leaf_places]
-            self._paths = [path.removeprefix(".") for path in self._paths]
-        return self._paths
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Structure, (self.root, self.records, self.names, self.companions, self.partial)
 
-    def keys(self) -> tuple[Any, ...]:
-        """The key path entry of each leaf."""
-        if self._keys is None:
-            self._keys = tuple(
-                _TextKey(path) if path.startswith("[") else tree_util.GetAttrKey(path)
-                for path in self.paths
-            )
-        return self._keys
+    @property
+    def places(self) -> Places:
+        """Where everything stands."""
+        if self._places is None:
+            self._places = Places(self)
+        return self._places
 
     def __repr__(self) -> str:
         """One line per node, in text that diffs well."""
-        paths = node_paths(self.node_places)
-        return "\n" + "\n".join(
-            f"{path or '.'}: {record.signature.cls.__name__}({_attributes_text(record)})"
-            for path, record in zip(paths, self.records, strict=True)
+        lines = (
+            f"{path.removeprefix('.') or '.'}: {head.cls.__name__}({_attributes_text(head, codes)})"
+            for path, (head, codes) in zip(node_paths(self.places.nodes), self.records, strict=True)
         )
-
-
-class _TextKey(NamedTuple):
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
+        return "\n" + "\n".join(lines)
 
 
 def key_text(keys: Any) -> str:
@@ -348,21 +331,98 @@ def _public(attribute: str) -> str:
     return attribute.removeprefix("_") if attribute.startswith("_implicit_") else attribute
 
 
-def node_paths(places: list[tuple[int, Any]]) -> list[str]:
-    """The path of each node from the root, whose own path is empty."""
+Place = tuple[int, Any]
+"""The index of a holder, and the keys from there: an attribute name, or a tuple of an attribute
+name and container keys. The index is -1, and the attribute name None, for a root container."""
+
+
+class Places:
+    """Where the nodes and leaves of a structure stand.
+
+    Attributes:
+        nodes: Where the walk first met each node; the keys of the root are None.
+        leaves: Where the walk first met each leaf.
+        leaf_kinds: ``Kind.VARIABLE`` or ``Kind.ARRAY`` for each leaf.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        self.nodes: list[Place] = []
+        self.leaves: list[Place] = []
+        self.leaf_kinds: list[int] = []
+        self._leaf_paths: list[str] | None = None
+        self._leaf_keys: tuple[Any, ...] | None = None
+        kind, code = structure.root
+        if kind == Kind.NODE:
+            self.nodes.append((-1, None))
+        else:
+            self._visit(kind, code, -1, (None,))
+        for position, (head, codes) in enumerate(structure.records):
+            for index, key in head.variables:
+                if codes[index] == len(self.leaves):
+                    self.leaves.append((position, key))
+                    self.leaf_kinds.append(Kind.VARIABLE)
+            for index in head.others:
+                self._visit(head.kinds[index], codes[index], position, (head.keys[index],))
+
+    def _visit(self, kind: int, code: Any, holder: int, keys: tuple[Any, ...]) -> None:
+        place = keys[0] if len(keys) == 1 and keys[0] is not None else keys
+        if type(code) is Static:
+            return
+        if kind == Kind.NODE:
+            if code == len(self.nodes):
+                self.nodes.append((holder, place))
+        elif kind in (Kind.VARIABLE, Kind.ARRAY):
+            if code == len(self.leaves):
+                self.leaves.append((holder, place))
+                self.leaf_kinds.append(kind)
+        elif kind in Kind.CONTAINERS:
+            for key, (child_kind, child) in zip(code[1], code[2], strict=True):
+                if child_kind != Kind.ATOM:
+                    self._visit(child_kind, child, holder, (*keys, key))
+        elif kind == Kind.VIEW:
+            self._visit(*code[1], holder, keys)
+
+    @property
+    def leaf_paths(self) -> list[str]:
+        """The path of each leaf, such as ``layers[0].w``."""
+        if self._leaf_paths is None:
+            above = [*node_paths(self.nodes), ""]
+            self._leaf_paths = [
+                (above[holder] + key_text(keys)).removeprefix(".") for holder, keys in self.leaves
+            ]
+        return self._leaf_paths
+
+    @property
+    def leaf_keys(self) -> tuple[Any, ...]:
+        """The key path entry of each leaf, as JAX wants it."""
+        if self._leaf_keys is None:
+            self._leaf_keys = tuple(
+                _TextKey(path) if path.startswith("[") else tree_util.GetAttrKey(path)
+                for path in self.leaf_paths
+            )
+        return self._leaf_keys
+
+
+def node_paths(places: Iterable[Place]) -> list[str]:
+    """The path of each node: empty for the root, ``.layers[0]`` below."""
     paths: list[str] = []
-    for parent, keys in places:
-        above = paths[parent] if parent >= 0 else ""
+    for holder, keys in places:
+        above = paths[holder] if holder >= 0 else ""
         paths.append(above if keys is None else above + key_text(keys))
     return paths
 
 
-def _attributes_text(record: Record) -> str:
+class _TextKey(NamedTuple):
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _attributes_text(head: Signature, codes: tuple[Any, ...]) -> str:
     return ", ".join(
         f"{_public(key)}={_code_text(kind, code)}"
-        for key, kind, code in zip(
-            record.signature.keys, record.signature.kinds, record.codes, strict=True
-        )
+        for key, kind, code in zip(head.keys, head.kinds, codes, strict=True)
         if kind != Kind.META
     )
 

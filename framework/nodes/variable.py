@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 from weakref import ref
@@ -15,7 +15,7 @@ from jax import tree_util
 
 from framework.errors import MathError, TraceError
 from framework.nodes.array import ArrayLike, ArrayOps
-from framework.nodes.frames import current_trace, is_tracer, local, next_serial
+from framework.nodes.frames import active, concrete, current_trace, is_tracer, local, next_serial
 from framework.nodes.handles import Handle
 from framework.nodes.values import (
     checked_axis_names,
@@ -39,6 +39,7 @@ class _ValueKey:
 
 
 _VALUE_KEY = _ValueKey()
+_new = object.__new__
 
 
 def _flatten_with_key(var: Variable) -> tuple[Any, Any]:
@@ -50,6 +51,30 @@ def _register(cls: type[Variable]) -> None:
     tree_util.register_pytree_with_keys(
         cls, _flatten_with_key, cls.tree_unflatten, cls.tree_flatten
     )
+
+
+class Notes:
+    """What is rarely needed of a Variable.
+
+    Attributes:
+        origin: The line that created it.
+        owner: The object that first took it, or the root of the copy that it came with.
+        companion: The Variable that it belongs to, and as what.
+        shared: Whether these are the notes of several Variables.
+    """
+
+    __slots__ = ("companion", "origin", "owner", "shared")
+
+    def __init__(
+        self,
+        origin: tuple[CodeType, int] | None = None,
+        owner: ref[Any] | None = None,
+        shared: bool = False,
+    ) -> None:
+        self.origin = origin
+        self.owner = owner
+        self.companion: tuple[ref[Variable], str] | None = None
+        self.shared = shared
 
 
 class Variable(ArrayOps):
@@ -76,27 +101,14 @@ class Variable(ArrayOps):
     [3. 5.]
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_companion",
-        "_home",
-        "_meta",
-        "_origin",
-        "_owner",
-        "_serial",
-        "_value",
-    )
+    __slots__ = ("__weakref__", "_home", "_meta", "_notes", "_serial", "_value")
 
     _value: Any
     _serial: int
     # The JAX trace that may write tracers into the cell; None outside of all traces.
     _home: object | None
     _meta: tuple[int | None, tuple[str, ...] | None]
-    _origin: tuple[CodeType, int] | None
-    # The object that first took this Variable as an attribute; only error messages read it.
-    _owner: ref[Any] | None
-    # The Variable that this one belongs to (a moment buffer to its parameter), and as what.
-    _companion: tuple[ref[Variable], str] | None
+    _notes: Notes | None
 
     def __init__(
         self,
@@ -111,9 +123,7 @@ class Variable(ArrayOps):
         self._meta = (batch_axis, checked_axis_names(value.ndim, batch_axis, axis_names))
         self._serial = next_serial()
         self._home = current_trace()
-        self._origin = creation_line()
-        self._owner = None
-        self._companion = None
+        self._notes = Notes(origin=creation_line())
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -122,8 +132,11 @@ class Variable(ArrayOps):
     @property
     def value(self) -> Any:
         """The array. Assigning checks shape and dtype, then writes into the cell."""
-        frame = local.frame
-        return self._value if frame is None else frame.read(self)
+        if active:
+            frame = local.frame
+            if frame is not None:
+                return frame.read(self)
+        return self._value
 
     @value.setter
     def value(self, value: ArrayLike) -> None:
@@ -192,15 +205,12 @@ class Variable(ArrayOps):
 
     def _label(self) -> str:
         """How error messages call this Variable: class, and path where it is known."""
-        from_where = f" (created at {self._where()})" if self._origin else ""
+        origin = self._notes and self._notes.origin
+        from_where = f" (created at {origin[0].co_filename}:{origin[1]})" if origin else ""
         path = variable_path(self)
         return f"{type(self).__name__} `{path}`{from_where}" if path else (
             f"{type(self).__name__}{from_where}"
         )
-
-    def _where(self) -> str:
-        code, line = self._origin or (None, 0)
-        return f"{code.co_filename}:{line}" if code else "an unknown line"
 
     @property
     def batch_axis(self) -> int | None:
@@ -234,40 +244,64 @@ class Variable(ArrayOps):
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
         """Split into the array and what is static, as JAX wants it."""
-        threshold = local.handles_up_to
-        if threshold is not None and self._serial <= threshold:
-            return (), Handle(self)
-        return (self.value,), self._meta
+        if active:
+            threshold = local.handles_up_to
+            if threshold is not None and self._serial <= threshold:
+                return (), Handle(self)
+            return (self.value,), self._meta
+        return (self._value,), self._meta
 
     @classmethod
     def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
         """Make a new cell around the array, whatever it is, without any check."""
         if type(aux) is Handle:
             return aux.target()
-        (value,) = dynamic_values
-        return cls._rebuilt(value, aux, current_trace() if is_tracer(value) else None)
+        value = dynamic_values[0]
+        self = _new(cls)
+        self._value = value
+        self._meta = aux
+        self._serial = next_serial()
+        self._home = current_trace() if type(value) not in concrete and is_tracer(value) else None
+        self._notes = None
+        return self
 
     @classmethod
     def _rebuilt(cls, value: Any, meta: Any, home: object | None) -> Any:
-        self = object.__new__(cls)
-        self._value = value
-        self._meta = meta
-        self._serial = next_serial()
+        self = cls.tree_unflatten(meta, (value,))
         self._home = home
-        self._origin = None
-        self._owner = None
-        self._companion = None
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         made = _unpickled, (type(self), self.value, self._meta)
-        target = self._companion and self._companion[0]()
-        if self._companion is None or target is None:
-            return made
-        return *made, (target, self._companion[1])
+        companion = self._companion
+        return made if companion is None else (*made, companion)
 
     def __setstate__(self, state: tuple[Variable, str]) -> None:
-        self._companion = (ref(state[0]), state[1])
+        self._accompany(*state)
+
+    @property
+    def _companion(self) -> tuple[Variable, str] | None:
+        """The Variable that this one belongs to, such as a moment to its parameter, and as what."""
+        found = self._notes and self._notes.companion
+        target = found and found[0]()
+        return None if not found or target is None else (target, found[1])
+
+    def _accompany(self, target: Variable, role: str) -> None:
+        """Declare that this Variable belongs to another, as its ``role``."""
+        self._own_notes().companion = (ref(target), role)
+
+    @property
+    def _owner(self) -> Any:
+        """The object that first took this Variable, as far as known."""
+        notes = self._notes
+        owner = notes and notes.owner
+        return owner and owner()
+
+    def _own_notes(self) -> Notes:
+        """Notes that no other Variable shares."""
+        if self._notes is None or self._notes.shared:
+            self._notes = Notes(owner=self._notes and self._notes.owner)
+        return self._notes
 
     def __copy__(self) -> Any:
         return self._rebuilt(self.value, self._meta, current_trace())
@@ -327,7 +361,10 @@ def _foreign_write(var: Variable) -> str:
 
 def variable_path(var: Variable) -> str:
     """The path by which error messages name a Variable, empty where no object holds it."""
-    owner = var._owner and var._owner()
-    return owner._path_to(var) if owner is not None else ""
+    return path_finders[0](var) if path_finders else ""
+
+
+path_finders: list[Callable[[Variable], str]] = []
+"""Filled by the module that knows about owners, which is above this one."""
 
 

@@ -11,7 +11,7 @@ from framework.nodes.array import ArrayLike, raw
 from framework.nodes.frames import current_trace, local, next_serial
 from framework.nodes.handles import Handle
 from framework.nodes.values import frozen_index, thawed_index
-from framework.nodes.variable import Variable, creation_line
+from framework.nodes.variable import Notes, Variable, creation_line
 
 __all__ = ["VariableView"]
 
@@ -84,8 +84,7 @@ class VariableView(Variable):
         self._meta = (None, None)
         self._serial = next_serial()
         self._home = current_trace()
-        self._origin = origin
-        self._owner = self._companion = None
+        self._notes = Notes(origin=origin)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).over, (self.target, self.index)
