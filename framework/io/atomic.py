@@ -98,26 +98,15 @@ def leftovers(target: str | os.PathLike[str]) -> list[Path]:
         target: The file that the writers were to replace.
 
     Returns:
-        The paths of the abandoned files, oldest name first.
+        The paths of the abandoned files, in alphabetical order.
     """
-    target = Path(os.path.realpath(target))
-    try:
-        names = sorted(entry.name for entry in target.parent.iterdir())
-    except OSError:
-        return []
-    found: list[Path] = []
-    for name in names:
-        match = _TEMPORARY.fullmatch(name)
-        if match and match["target"] == target.name and _is_abandoned(target.parent / name):
-            found.append(target.parent / name)
-    return found
+    return [path for path in _temporaries(Path(os.path.realpath(target))) if _claim(path)]
 
 
 def remove_leftovers(target: str | os.PathLike[str]) -> None:
     """Removes what killed writers of `target` left in its folder."""
-    for path in leftovers(target):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for path in _temporaries(Path(os.path.realpath(target))):
+        _claim(path, remove=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -168,15 +157,31 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _is_abandoned(path: Path) -> bool:
+def _temporaries(target: Path) -> list[Path]:
+    try:
+        names = sorted(entry.name for entry in target.parent.iterdir())
+    except OSError:
+        return []
+    matches = map(_TEMPORARY.fullmatch, names)
+    return [target.parent / m[0] for m in matches if m and m["target"] == target.name]
+
+
+def _claim(path: Path, *, remove: bool = False) -> bool:
+    """Tells whether a temporary file is abandoned, and removes it if asked."""
     try:
         if fcntl is None:
-            return time.time() - path.stat().st_mtime > _OLD_AGE_SECONDS
+            abandoned = time.time() - path.stat().st_mtime > _OLD_AGE_SECONDS
+            if abandoned and remove:
+                path.unlink()
+            return abandoned
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # While it is locked, since its writer may be about to lock it for the first time.
+        if remove:
+            path.unlink()
     except OSError:
         return False
     else:

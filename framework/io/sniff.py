@@ -6,11 +6,13 @@ import stat
 import zipfile
 from pathlib import Path
 
+from framework.io.layout import FORMAT
+
 __all__ = ["describe_foreign"]
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "is a NumPy .npy file; read it with numpy.load"),
-    (b"\x89HDF5\r\n\x1a\n", "is an HDF5 file; give it the suffix .h5"),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file; give it the suffix .h5"),
     (b"MATLAB 5.0 MAT-file", "is a MATLAB file; give it the suffix .mat"),
     (b"\x1f\x8b", "is gzip-compressed; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "is zstd-compressed; unpack it first"),
@@ -19,6 +21,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "is a PNG picture"),
 )
 _PICKLE_PROTOCOLS = b"\x02\x03\x04\x05"
+_MSGPACK_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 _START = 512
 
 
@@ -80,6 +83,11 @@ def _describe_start(path: Path, start: bytes) -> str:
         return "is an HTML or XML page; the download probably gave an error page"
     if text.startswith((b"{", b"[")):
         return "is JSON or other text, not a checkpoint"
+    if start[0] in _MSGPACK_MAPS and FORMAT.encode() not in start[:32]:
+        return (
+            "is a msgpack file of another program, such as Flax; read it with "
+            "framework.io.foreign.load_flax"
+        )
     return ""
 
 
