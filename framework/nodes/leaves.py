@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from framework.nodes.graph import Graph
-from framework.nodes.members import members_of
 from framework.nodes.ownership import path_from_root
-from framework.nodes.structure import Place, Structure, key_text
+from framework.nodes.structure import Kind, Place, Static, Structure, key_text
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 
@@ -52,35 +52,72 @@ def named_leaves(obj: Any) -> NamedLeaves:
     """
     graph = graph_of(obj)
     structure, leaves, nodes = graph.structure, graph.live_leaves(), graph.live_nodes()
-    levels = _levels(structure)
-    holders, aliases = _node_names(structure, levels)
-    met = structure.variable_places
-    candidates: list[list[tuple[int, str]]] = [[] for _ in leaves]
-    for holder, keys, index in met or ():
-        candidates[index].append((_level(levels, holder), _join(holders, holder, keys)))
-    for index, (holder, keys) in enumerate(structure.leaf_places):
-        if not candidates[index]:
-            candidates[index].append((0, _join(holders, holder, keys)))
-    paths = [min(found)[1] for found in candidates]
-    belonging = dict(_companion_names(graph, paths, holders))
-    for index, found in enumerate(candidates):
-        if index not in belonging:
-            aliases |= {path: paths[index] for _, path in found if path != paths[index]}
-    for index, path in belonging.items():
-        paths[index] = path
-    places = [
-        (nodes[holder] if holder >= 0 else None, keys) for holder, keys in structure.leaf_places
-    ]
-    return NamedLeaves(
-        dict(zip(paths, leaves, strict=True)), aliases, dict(zip(paths, places, strict=True))
-    )
-
-
-def _levels(structure: Structure) -> list[int]:
+    edges: list[list[Place]] = [[] for _ in nodes]
+    met: list[list[Place]] = [[] for _ in leaves]
+    seen: list[list[Place]] = [[] for _ in leaves]
+    for kind, place, index in _meetings(structure):
+        (edges if kind == Kind.NODE else seen if kind == Kind.VIEW else met)[index].append(place)
     levels: list[int] = []
-    for holder, _ in structure.node_places:
+    for holder, _ in structure.places.nodes:
         levels.append(_level(levels, holder) + 1)
-    return levels
+    holders, aliases = _node_names(edges, levels)
+    paths: list[str] = []
+    chosen: list[Place] = []
+    further: list[list[str]] = []
+    for direct, by_view in zip(met, seen, strict=True):
+        # A view is no place of its own: its target is named after it only for want of another.
+        found = [
+            (_level(levels, holder), _join(holders, holder, keys), holder, keys)
+            for holder, keys in direct or by_view
+        ]
+        _, path, *place = min(found, key=itemgetter(0, 1))
+        paths.append(path)
+        chosen.append((place[0], place[1]))
+        further.append([other for _, other, *_ in found if other != path])
+    belonging = dict(
+        _companion_names(graph, paths, [holders[h] if h >= 0 else "" for h, _ in chosen])
+    )
+    for index, others in enumerate(further):
+        if index in belonging:
+            paths[index] = belonging[index]
+        else:
+            aliases |= dict.fromkeys(others, paths[index])
+    places = {
+        path: (nodes[holder] if holder >= 0 else None, keys)
+        for path, (holder, keys) in zip(paths, chosen, strict=True)
+    }
+    return NamedLeaves(dict(zip(paths, leaves, strict=True)), aliases, places)
+
+
+def _meetings(structure: Structure) -> Iterator[tuple[int, Place, int]]:
+    """All places where a node or leaf stands: what it is, where, and its index.
+
+    A leaf that is reached through a view is said to be a ``Kind.VIEW``.
+    """
+    kind, code = structure.root
+    if kind != Kind.NODE:
+        yield from _visit(kind, code, -1, (None,))
+    for position, (head, codes) in enumerate(structure.records):
+        for index, key in head.variables:
+            yield Kind.VARIABLE, (position, key), codes[index]
+        for index in head.others:
+            yield from _visit(head.kinds[index], codes[index], position, (head.keys[index],))
+
+
+def _visit(
+    kind: int, code: Any, holder: int, keys: tuple[Any, ...]
+) -> Iterator[tuple[int, Place, int]]:
+    if type(code) is Static:
+        return
+    if kind in (Kind.NODE, Kind.VARIABLE, Kind.ARRAY):
+        yield kind, (holder, keys[0] if len(keys) == 1 and keys[0] is not None else keys), code
+    elif kind in Kind.CONTAINERS:
+        for key, (child_kind, child) in zip(code[1], code[2], strict=True):
+            if child_kind != Kind.ATOM:
+                yield from _visit(child_kind, child, holder, (*keys, key))
+    elif kind == Kind.VIEW:
+        for found, place, index in _visit(*code[1], holder, keys):
+            yield (found if found == Kind.NODE else Kind.VIEW), place, index
 
 
 def _level(levels: list[int], holder: int) -> int:
@@ -92,41 +129,27 @@ def _join(paths: list[str], holder: int, keys: Any) -> str:
     return above if keys is None else (above + key_text(keys)).removeprefix(".")
 
 
-def _node_names(structure: Structure, levels: list[int]) -> tuple[list[str], dict[str, str]]:
+def _node_names(edges: list[list[Place]], levels: list[int]) -> tuple[list[str], dict[str, str]]:
     """The path of each node, and the further paths of those that are held several times."""
-    incoming: list[list[Place]] = [[] for _ in levels]
-    for holder, keys, index in structure.edges:
-        incoming[index].append((holder, keys))
     paths: list[str] = []
     # The walk goes level by level, so the paths of all possible holders are known in time.
-    for index, level in enumerate(levels):
-        paths.append(
-            min(
-                (
-                    _join(paths, holder, keys)
-                    for holder, keys in incoming[index]
-                    if _level(levels, holder) < level
-                ),
-                default="",
-            )
-        )
+    for places, level in zip(edges, levels, strict=True):
+        above = (place for place in places if _level(levels, place[0]) < level)
+        paths.append(min((_join(paths, holder, keys) for holder, keys in above), default=""))
     aliases: dict[str, str] = {}
-    for index, places in enumerate(incoming):
-        if len(places) > 1 and paths[index]:
-            found = {_join(paths, *place): paths[index] for place in places}
-            aliases |= {path: target for path, target in found.items() if path != target}
+    for path, places in zip(paths, edges, strict=True):
+        if len(places) > 1 and path:
+            others = (_join(paths, holder, keys) for holder, keys in places)
+            aliases |= {other: path for other in others if other != path}
     return paths, aliases
 
 
-def _companion_names(
-    graph: Graph, paths: list[str], holders: list[str]
-) -> Iterator[tuple[int, str]]:
+def _companion_names(graph: Graph, paths: list[str], above: list[str]) -> Iterator[tuple[int, str]]:
     outside = _outside_paths(graph)
-    places = graph.structure.leaf_places
-    for index, target, slot in graph.structure.companions:
+    for index, target, role in graph.structure.companions:
         name = paths[target] if isinstance(target, int) else outside[id(target.target())]
         if name:
-            yield index, _join(holders, places[index][0], slot) + f"[{name}]"
+            yield index, f"{above[index]}.{role}[{name}]".removeprefix(".")
 
 
 def _outside_paths(graph: Graph) -> Mapping[int, str]:
