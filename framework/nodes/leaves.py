@@ -116,7 +116,8 @@ def _visit(
             if child_kind != Kind.ATOM:
                 yield from _visit(child_kind, child, holder, (*keys, key))
     elif kind == Kind.VIEW:
-        for found, place, index in _visit(*code[1], holder, keys):
+        target_kind, target = code[1]
+        for found, place, index in _visit(target_kind, target, holder, keys):
             yield (found if found == Kind.NODE else Kind.VIEW), place, index
 
 
