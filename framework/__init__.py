@@ -23,5 +23,37 @@ from framework.nodes.naming import clear_name_cache, get_unique_name
 from framework.nodes.values import BATCH_AXIS
 from framework.nodes.variable import Parameter, TrainVar, Variable
 from framework.nodes.view import VariableView
+from framework.transforms.autodiff import grad
+from framework.transforms.jit import jit
+
+__all__ = [
+    "BATCH_AXIS",
+    "ArrayCollector",
+    "Base",
+    "BrainPyError",
+    "BrainPyObject",
+    "CheckpointError",
+    "Collector",
+    "MathError",
+    "NodeDict",
+    "NodeList",
+    "Parameter",
+    "TensorCollector",
+    "TraceError",
+    "TrainVar",
+    "UniqueNameError",
+    "VarDict",
+    "VarList",
+    "Variable",
+    "VariableView",
+    "clear_name_cache",
+    "get_unique_name",
+    "grad",
+    "jit",
+    "node_dict",
+    "node_list",
+    "var_dict",
+    "var_list",
+]
 
 __version__ = "0.1.0"

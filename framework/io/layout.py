@@ -312,8 +312,8 @@ def _header(content: dict[str, Any]) -> Header:
     limit: int = content["bin_limit"]
     if len(paths) != len(leaves) or not paths.isdisjoint(aliases):
         raise ValueError("a path occurs twice")
-    if not all(isinstance(a, str) and path in paths for a, path in aliases.items()):
-        raise ValueError("an alias leads to no leaf")
+    if not all(type(path) is str for alias in aliases.items() for path in alias):
+        raise TypeError("an alias is not text")
     if not isinstance(meta, dict):
         raise TypeError("the metadata is no map")
     if not (0 < limit <= BIN_LIMIT and limit % ALIGNMENT == 0):

@@ -18,7 +18,6 @@ import jax
 __all__ = [
     "Frame",
     "active",
-    "by_reference",
     "by_value",
     "concrete",
     "current_trace",
@@ -160,18 +159,6 @@ class Frame:
         """Hand what was written to the parent frame, or to the cells."""
         for cell in self.writes:
             cell._store(self.values[cell])
-
-
-@contextmanager
-def by_reference(up_to: int) -> Iterator[None]:
-    """Let objects whose serial is not above ``up_to`` flatten to handles."""
-    handles, local.handles_up_to = local.handles_up_to, up_to
-    active.append(None)
-    try:
-        yield
-    finally:
-        active.pop()
-        local.handles_up_to = handles
 
 
 @contextmanager

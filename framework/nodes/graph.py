@@ -177,7 +177,7 @@ class Graph(Snapshot):
         watches: As for a snapshot.
     """
 
-    __slots__ = ("_leaves", "structure")
+    __slots__ = ("leaf_refs", "structure")
 
     def __init__(
         self,
@@ -189,10 +189,10 @@ class Graph(Snapshot):
         super().__init__(nodes, watches)
         self.structure = structure
         try:
-            self._leaves: list[Any] = list(map(ref, leaves))
+            self.leaf_refs: list[Any] = list(map(ref, leaves))
         except TypeError:
-            self._leaves = list(map(weak, leaves))
+            self.leaf_refs = list(map(weak, leaves))
 
     def live_leaves(self) -> list[Any]:
         """The Variables and arrays, in the order of the structure."""
-        return [leaf() for leaf in self._leaves]
+        return [leaf() for leaf in self.leaf_refs]

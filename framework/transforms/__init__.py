@@ -1,0 +1,1 @@
+"""Stateful transforms: JAX's, over functions that read and write Variables."""
