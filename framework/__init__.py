@@ -7,6 +7,7 @@ from framework.errors import (
     TraceError,
     UniqueNameError,
 )
+from framework.io import describe, load, load_states, save, verify
 from framework.nodes.base import Base, BrainPyObject
 from framework.nodes.collectors import ArrayCollector, Collector, TensorCollector
 from framework.nodes.containers import (

@@ -97,7 +97,7 @@ def match(
     ways: dict[str, list[str]] = {}
     for alias, path in target_aliases.items():
         ways.setdefault(path, []).append(alias)
-    for path, leaf in targets.items():
+    for path, leaf in sorted(targets.items()):
         # A shared leaf may have been stored under any of its names.
         names = (path, *ways.get(path, ()))
         source = next((s for n in names if (s := resolve(n, found, found_aliases))), None)
@@ -110,7 +110,7 @@ def match(
             report.sources[path] = source
         else:
             report.mismatched.append(Mismatch(path, str(expected), str(found[source])))
-    report.unexpected = [path for path in found if path not in used]
+    report.unexpected = sorted(path for path in found if path not in used)
     return report
 
 

@@ -12,7 +12,7 @@ import difflib
 import fnmatch
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from framework.errors import CheckpointError
@@ -115,12 +115,20 @@ def resolve(path: str, known: Mapping[str, Any], aliases: Mapping[str, str]) -> 
     """
     if path in known or not aliases:
         return path if path in known else None
+    return next((name for name in _further_names(path, aliases) if name in known), None)
+
+
+def _further_names(path: str, aliases: Mapping[str, str]) -> Iterator[str]:
     steps = split(path)
     for end in range(len(steps), 0, -1):
         target = aliases.get("".join(steps[:end]))
-        if target is not None and (found := target + "".join(steps[end:])) in known:
-            return found
-    return None
+        if target is not None:
+            yield (target + "".join(steps[end:])).removeprefix(".")
+    # A slot is named after its parameter, which may go by another name as well.
+    if steps and _is_reference(steps[-1]):
+        above = "".join(steps[:-1])
+        for name in _further_names(steps[-1][1:-1], aliases):
+            yield f"{above}[{name}]"
 
 
 def renamer(rename: Mapping[str, str] | None) -> Callable[[str], str]:
@@ -206,9 +214,11 @@ def _closing(path: str, start: int) -> int:
 
 
 def _inside(step: str, renamed: Callable[[str], str]) -> str:
-    if step.startswith("[") and isinstance(key_of(step), str) and step[1] not in "'\"":
-        return f"[{renamed(step[1:-1])}]"
-    return step
+    return f"[{renamed(step[1:-1])}]" if _is_reference(step) else step
+
+
+def _is_reference(step: str) -> bool:
+    return step.startswith("[") and step[1] not in "'\"" and isinstance(key_of(step), str)
 
 
 def _insert(root: dict[Any, Any], path: str, value: Any) -> None:

@@ -160,12 +160,21 @@ def _outside_paths(graph: Graph) -> Mapping[int, str]:
         for _, target, _ in graph.structure.companions
         if not isinstance(target, int)
     ]
-    found = {id(target): path_from_root(target) for target in targets}
-    roots: dict[int, int] = {}
-    for root, _ in found.values():
-        roots.setdefault(id(root), len(roots))
-    several = len({id(root) for root, path in found.values() if path}) > 1
+    roots = {id(root): root for root, _ in map(path_from_root, targets)}
+    tables = [_paths_in(root) for root in roots.values()]
+    # In a cycle, different Variables lead up to different roots, each of which has them all.
+    whole = [table for table in tables if all(id(target) in table for target in targets)]
+    if whole:
+        return min(whole, key=lambda table: sorted(table[id(target)] for target in targets))
     return {
-        key: f"{roots[id(root)]}.{path}" if several and path else path
-        for key, (root, path) in found.items()
-    }
+        id(target): f"{number}.{table[id(target)]}"
+        for number, table in enumerate(tables)
+        for target in targets
+        if table.get(id(target))
+    } | {id(target): "" for target in targets if all(id(target) not in t for t in tables)}
+
+
+def _paths_in(root: Any) -> dict[int, str]:
+    if isinstance(root, Variable):
+        return {id(root): ""}
+    return {id(leaf): path for path, leaf in named_leaves(root).values.items()}
