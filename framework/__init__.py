@@ -20,6 +20,7 @@ from framework.nodes.containers import (
     var_dict,
     var_list,
 )
+from framework.nodes.function import FunAsObject, ObjectTransform, Partial, function, to_object
 from framework.nodes.naming import clear_name_cache, get_unique_name
 from framework.nodes.values import BATCH_AXIS
 from framework.nodes.variable import Parameter, TrainVar, Variable
@@ -35,10 +36,13 @@ __all__ = [
     "BrainPyObject",
     "CheckpointError",
     "Collector",
+    "FunAsObject",
     "MathError",
     "NodeDict",
     "NodeList",
+    "ObjectTransform",
     "Parameter",
+    "Partial",
     "TensorCollector",
     "TraceError",
     "TrainVar",
@@ -48,11 +52,13 @@ __all__ = [
     "Variable",
     "VariableView",
     "clear_name_cache",
+    "function",
     "get_unique_name",
     "grad",
     "jit",
     "node_dict",
     "node_list",
+    "to_object",
     "var_dict",
     "var_list",
 ]
