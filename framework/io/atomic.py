@@ -104,7 +104,11 @@ def leftovers(target: str | os.PathLike[str]) -> list[Path]:
 
 
 def remove_leftovers(target: str | os.PathLike[str]) -> None:
-    """Removes what killed writers of `target` left in its folder."""
+    """Removes what killed writers of `target` left in its folder.
+
+    Args:
+        target: The file that they were to replace; `folder/*` for any file in a folder.
+    """
     for path in _temporaries(Path(os.path.realpath(target))):
         _claim(path, remove=True)
 
@@ -163,7 +167,7 @@ def _temporaries(target: Path) -> list[Path]:
     except OSError:
         return []
     matches = map(_TEMPORARY.fullmatch, names)
-    return [target.parent / m[0] for m in matches if m and m["target"] == target.name]
+    return [target.parent / m[0] for m in matches if m and target.name in (m["target"], "*")]
 
 
 def _claim(path: Path, *, remove: bool = False) -> bool:

@@ -20,11 +20,13 @@ from framework.errors import CheckpointError
 
 __all__ = [
     "Array",
+    "Frozen",
     "Leaf",
     "LeafType",
     "check_consistent",
     "decode",
     "dtype_named",
+    "freeze",
     "host_array",
     "leaf_type",
 ]
@@ -84,6 +86,18 @@ class LeafType(NamedTuple):
         return f"{name}[{','.join(map(str, self.shape))}]"
 
 
+class Frozen(NamedTuple):
+    """A leaf as it was at one moment; files take it in the place of the leaf.
+
+    Attributes:
+        type: What the leaf is.
+        array: Its numbers, which nobody writes to.
+    """
+
+    type: LeafType
+    array: Array
+
+
 def dtype_named(name: str) -> np.dtype[Any]:
     """The NumPy dtype that a file calls `name`.
 
@@ -126,6 +140,8 @@ def leaf_type(leaf: Leaf) -> LeafType:
     """
     if isinstance(leaf, jax.Array):
         return _jax_type(leaf)
+    if type(leaf) is Frozen:
+        return leaf.type
     kind = type(leaf)
     if kind is np.ndarray or kind is np.memmap:
         return LeafType("numpy", _dtype_name(leaf.dtype), leaf.shape)
@@ -158,6 +174,8 @@ def host_array(leaf: Leaf, type_: LeafType) -> Array:
     Returns:
         A C-contiguous array of `type_.dtype` and `type_.shape`.
     """
+    if type(leaf) is Frozen:
+        return leaf.array
     if type_.kind == "key":
         leaf = jax.random.key_data(leaf)
     elif type_.kind == "bigint":
@@ -168,6 +186,28 @@ def host_array(leaf: Leaf, type_: LeafType) -> Array:
     array = np.asarray(leaf, None if type_.kind == "jax" else dtype_named(type_.dtype))
     # A 0-d array must not become 1-d, which ascontiguousarray would make of it.
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def freeze(leaf: Leaf) -> Frozen:
+    """Takes a snapshot that later changes do not reach.
+
+    Args:
+        leaf: Anything that `leaf_type` accepts.
+
+    Returns:
+        The snapshot. For a JAX array on the CPU it shares the array's memory: while it is held,
+        JAX copies the buffer instead of donating it.
+
+    Example:
+        >>> array = np.zeros(2)
+        >>> snapshot = freeze(array)
+        >>> array[:] = 1
+        >>> snapshot.array
+        array([0., 0.])
+    """
+    type_ = leaf_type(leaf)
+    array = host_array(leaf, type_)
+    return Frozen(type_, array.copy() if type_.kind == "numpy" else array)
 
 
 def decode(paths: Sequence[str], types: Sequence[LeafType], arrays: Sequence[Array]) -> list[Leaf]:
