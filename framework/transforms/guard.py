@@ -32,11 +32,17 @@ class Guard:
         self._arrays = [_array_refs(graph) for graph in graphs]
 
     def holds(self) -> bool:
-        """Tell whether the trace is still right."""
-        for binding in self._bindings:
-            if not binding.holds():
-                return False
-        return all([graph.is_current() for graph in self._graphs]) or self._holds_after_change()
+        """Tell whether the trace is still right. Runs at every call."""
+        try:
+            for _, read, key, value in self._bindings:
+                if read(key) is not value():
+                    return False
+        except (ValueError, KeyError, AttributeError):  # The name is bound no more.
+            return False
+        for graph in self._graphs:
+            if not graph.is_current():
+                return self._holds_after_change()
+        return True
 
     def _holds_after_change(self) -> bool:
         for index, root_ref in enumerate(self._roots.values()):

@@ -9,6 +9,7 @@ from typing import Any, overload
 from weakref import WeakKeyDictionary, ref
 
 import jax
+import numpy as np
 from jax import tree_util
 
 from framework.nodes.frames import Frame, is_tracer, local
@@ -26,6 +27,10 @@ __all__ = ["Jit", "jit"]
 # Traces kept for one structure of arguments, the last used first: one for training and one for
 # evaluation, say. A static attribute that takes ever new values does not fill the memory.
 MAX_VARIANTS = 32
+
+
+_array_types: set[type] = set()
+"""Types of arrays as met among arguments; a test for them by `isinstance` is slow."""
 
 
 class _StateGrew(Exception):
@@ -226,9 +231,22 @@ class Jit:
         return out
 
     def _entry(self, bound: Any, args: Any, kwargs: Any) -> tuple[_Entry, list[Any]]:
+        static = self.arguments.has_static
+        if not (static or kwargs) and bound is None and _array_types.issuperset(map(type, args)):
+            # Plain arrays need no flattening, and their number is all there is to know of them.
+            entry = self._entries.get(len(args))
+            if entry is not None:
+                return entry, list(args)
+            entry = self._entries[len(args)] = self._flattened(bound, args, kwargs)[0]
+            return entry, list(args)
+        return self._flattened(bound, args, kwargs)
+
+    def _flattened(self, bound: Any, args: Any, kwargs: Any) -> tuple[_Entry, list[Any]]:
         static: Any = ()
         if self.arguments.has_static:
             args, kwargs, static = self.arguments.split(args, kwargs)
+        else:
+            _array_types.update(type(x) for x in args if isinstance(x, (jax.Array, np.ndarray)))
         leaves, treedef = flatten_by_reference((args, kwargs))
         key = treedef if not static and bound is None else (treedef, static, id(bound))
         entry = self._entries.get(key)

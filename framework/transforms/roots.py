@@ -28,20 +28,15 @@ class Binding(NamedTuple):
 
     Attributes:
         text: The name, for messages.
-        read: Reads the present value; raises if there is none.
+        read: Reads the present value of the key; raises if there is none.
+        key: The name in the globals, or ``cell_contents`` of a closure cell.
         value: A weak reference to the value at the time of the trace.
     """
 
     text: str
-    read: Callable[[], Any]
+    read: Callable[[str], Any]
+    key: str
     value: Callable[[], Any]
-
-    def holds(self) -> bool:
-        """Tell whether the name is still bound to the same object."""
-        try:
-            return self.read() is self.value()
-        except (ValueError, KeyError, AttributeError):
-            return False
 
 
 def roots_of(fun: Any) -> tuple[dict[str, Any], list[Binding]]:
@@ -107,28 +102,25 @@ class _Search:
             return False
         found = False
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-            found |= self.visit_binding(name, functools.partial(_cell_contents, cell), depth)
+            found |= self.visit_binding(name, cell.__getattribute__, "cell_contents", depth)
         for name in _global_names(fun.__code__):
             if name in fun.__globals__:
-                read = functools.partial(fun.__globals__.__getitem__, name)
-                found |= self.visit_binding(name, read, depth)
+                found |= self.visit_binding(name, fun.__globals__.__getitem__, name, depth)
         for value in (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()):
             found |= self.visit(value, fun.__name__, depth + 1)
         return found
 
-    def visit_binding(self, name: str, read: Callable[[], Any], depth: int) -> bool:
+    def visit_binding(
+        self, name: str, read: Callable[[str], Any], key: str, depth: int
+    ) -> bool:
         try:
-            value = read()
+            value = read(key)
         except ValueError:  # A cell that is not filled yet.
             return False
         found = self.visit(value, name, depth + 1)
         if found:
-            self.bindings.append(Binding(name, read, weak(value)))
+            self.bindings.append(Binding(name, read, key, weak(value)))
         return found
-
-
-def _cell_contents(cell: types.CellType) -> Any:
-    return cell.cell_contents
 
 
 @functools.lru_cache(maxsize=1024)
