@@ -199,7 +199,7 @@ class Optimizer(BrainPyObject):
         return f"{type(self).__name__}({', '.join(settings)})"
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _step(rule: Any, maximize: bool, p: Any, g: Any, slots: Any, h: Any) -> tuple[Any, Any]:
     """One step for one array. Compiled by itself, so that equal shapes are traced once."""
     dtype = computation_dtype(p.dtype)

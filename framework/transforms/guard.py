@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
-from framework.nodes.graph import Graph, Node
-from framework.nodes.structure import Kind, Structure
+from framework.nodes.graph import Graph, Node, changes
+from framework.nodes.structure import Kind
 from framework.nodes.walk import graph_of
 from framework.transforms.roots import Binding
 
@@ -21,15 +21,23 @@ class Guard:
         bindings: The names under which the function finds them.
     """
 
-    __slots__ = ("_arrays", "_bindings", "_graphs", "_roots", "_structures")
+    __slots__ = ("_arrays", "_bindings", "_change", "_graphs", "_roots", "_watches")
 
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
         self._bindings = bindings
-        self._roots = {name: ref(root) for name, root in roots.items() if isinstance(root, Node)}
-        graphs = [graph_of(root) for root in roots.values() if isinstance(root, Node)]
-        self._graphs: list[Graph] = graphs
-        self._structures: list[Structure] = [graph.structure for graph in graphs]
+        nodes = [root for root in roots.values() if isinstance(root, Node)]
+        self._roots = [ref(node) for node in nodes]
+        graphs = [graph_of(node) for node in nodes]
         self._arrays = [_array_refs(graph) for graph in graphs]
+        self._watch(graphs)
+
+    def _watch(self, graphs: list[Graph]) -> None:
+        """Take all that can change without a count from the graphs."""
+        self._graphs = graphs
+        self._change = changes.count
+        self._watches = [
+            (node, attribute, watch) for graph in graphs for node, attribute, watch in graph.watches
+        ]
 
     def holds(self) -> bool:
         """Tell whether the trace is still right. Runs at every call."""
@@ -37,30 +45,34 @@ class Guard:
             for _, read, key, value in self._bindings:
                 if read(key) is not value():
                     return False
-        except (ValueError, KeyError, AttributeError):  # The name is bound no more.
+            if self._change == changes.count:
+                for node, attribute, watch in self._watches:
+                    if not watch.matches(getattr(node(), attribute)):
+                        return self._holds_after_change()
+                return True
+        except (ValueError, KeyError, AttributeError):  # A name is bound no more, a node is gone.
             return False
-        for graph in self._graphs:
-            if not graph.is_current():
-                return self._holds_after_change()
-        return True
+        return self._holds_after_change()
 
     def _holds_after_change(self) -> bool:
-        for index, root_ref in enumerate(self._roots.values()):
+        graphs: list[Graph] = []
+        for root_ref, before, arrays in zip(self._roots, self._graphs, self._arrays, strict=True):
             root = root_ref()
             if root is None:
                 return False
             graph = graph_of(root)
-            if graph.structure != self._structures[index]:
-                return False
-            arrays = _array_refs(graph)
-            if any(a() is not b() for a, b in zip(arrays, self._arrays[index], strict=True)):
-                return False
-            self._graphs[index] = graph
+            if graph is not before:
+                if graph.structure != before.structure:
+                    return False
+                if any(a() is not b() for a, b in zip(_array_refs(graph), arrays, strict=True)):
+                    return False
+            graphs.append(graph)
+        self._watch(graphs)
         return True
 
     def is_dead(self) -> bool:
         """Tell whether one of the objects is gone, so that the guard can never hold again."""
-        return any(root() is None for root in self._roots.values())
+        return any(root() is None for root in self._roots)
 
 
 def _array_refs(graph: Graph) -> list[Any]:

@@ -114,6 +114,29 @@ class _Variant:
         """Tell whether a new trace would give the same."""
         return self.program.alive and self.guard is not None and self.guard.holds()
 
+    def run(
+        self, donated: list[Any], kept: list[Any], gather: Callable[..., list[Any]], donate: bool
+    ) -> tuple[list[Variable], Any, list[Any]]:
+        """Call the program, traced again until it has all the state that it needs.
+
+        Returns:
+            The Variables that it writes, the result, and their new values.
+        """
+        while True:
+            program = self.program
+            written: list[Any] = [v() for v in program.written]
+            state = gather(written)
+            seen = [v().value for v in program.read]  # pyright: ignore
+            try:
+                call = program.call if donate else program.call_keeping
+                out, new = call(state, seen, donated, kept)
+            except _StateGrew as grew:
+                self.grow(grew)
+                continue
+            if self.guard is None:
+                self.settle()
+            return written, out, new
+
     def grow(self, grew: _StateGrew) -> None:
         written, read = self.program.variables()
         written += grew.writes
@@ -154,6 +177,11 @@ class _Entry:
         args, kwargs = Arguments.join(args, kwargs, self.static)
         fun = jitted.fun if self.bound is None else MethodType(jitted.fun, self.bound())
         return functionalize(fun, known, args, kwargs)
+
+    def split(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The leaves whose buffers may be reused, and the others."""
+        pairs = list(zip(leaves, self.donated, strict=True))
+        return [x for x, mark in pairs if mark], [x for x, mark in pairs if not mark]
 
     def variant(self, args: Any) -> _Variant:
         """The variant whose trace is right as things are, else a new one."""
@@ -202,26 +230,20 @@ class Jit:
         return self._call(None, args, kwargs)
 
     def _call(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if jax.config.jax_disable_jit:
+        config = jax.config
+        if config.jax_disable_jit:
             return self._run_eagerly(bound, args, kwargs)
         entry, leaves = self._entry(bound, args, kwargs)
         donated: list[Any] = []
         if self.arguments.has_donated:
-            marks = entry.donated
-            donated = [x for x, mark in zip(leaves, marks, strict=True) if mark]
-            leaves = [x for x, mark in zip(leaves, marks, strict=True) if not mark]
+            donated, leaves = entry.split(leaves)
         variant = entry.variants[0] if entry.variants else None
         if variant is None or not variant.is_right():
             variant = entry.variant((args, kwargs))
-        while True:
-            program = variant.program
-            try:
-                written, out, new = _execute(program, donated, leaves)
-                break
-            except _StateGrew as grew:
-                variant.grow(grew)
-        if variant.guard is None:
-            variant.settle()
+        if local.frame is not None or config.jax_debug_nans or config.jax_debug_infs:
+            written, out, new = variant.run(donated, leaves, _gather, donate=False)
+        else:
+            written, out, new = variant.run(donated, leaves, gather_for_donation, donate=True)
         if local.frame is None and not (new and is_tracer(new[0])):
             for variable, value in zip(written, new):  # noqa: B905
                 variable._value = value
@@ -268,19 +290,8 @@ class Jit:
         return f"jit({getattr(self.fun, '__qualname__', self.fun)!s}, traces={self.traces})"
 
 
-def _execute(program: _Program, donated: Any, kept: Any) -> tuple[list[Variable], Any, list[Any]]:
-    written, read = program.variables()
-    config = jax.config
-    if local.frame is not None:
-        values = [v.value for v in written]
-        out, new = program.call(values, [v.value for v in read], donated, kept)
-    elif config.jax_debug_nans or config.jax_debug_infs:
-        values = [v._value for v in written]
-        out, new = program.call_keeping(values, [v._value for v in read], donated, kept)
-    else:
-        values = gather_for_donation(written)
-        out, new = program.call(values, [v._value for v in read], donated, kept)
-    return written, out, new
+def _gather(variables: list[Variable]) -> list[Any]:
+    return [variable.value for variable in variables]
 
 
 class _BoundJit:
