@@ -14,12 +14,12 @@ from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.copying import CopyMixin
 from framework.nodes.frames import current_trace, is_tracer, local
 from framework.nodes.graph import Meta, Node, changes
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.ownership import adopt, full_path
 from framework.nodes.pytree import flatten_root, register_node, unflatten_root
 from framework.nodes.registration import named_items
 from framework.nodes.representation import tree_text
 from framework.nodes.state import StateMixin
-from framework.nodes.structure import KIND_OF_TYPE, Kind
 from framework.nodes.variable import TrainVar, Variable
 
 __all__ = ["Base", "BrainPyObject"]
@@ -194,9 +194,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         """
         self._register(self.implicit_nodes, nodes, named, node_cls or BrainPyObject, "node")
 
-    def _register(
-        self, collector: Collector, values: Any, named: Any, cls: Any, stem: str
-    ) -> None:
+    def _register(self, collector: Collector, values: Any, named: Any, cls: Any, stem: str) -> None:
         items = named_items(values, named, cls, stem, collector)
         for key, value in items.items():
             collector[key] = value

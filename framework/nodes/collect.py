@@ -8,7 +8,7 @@ from typing import Any
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.members import Members, members_of
-from framework.nodes.structure import Place
+from framework.nodes.places import Place
 from framework.nodes.view import VariableView
 
 __all__ = ["collect_nodes", "collect_variables", "dotted", "dotted_variable", "own_variables"]

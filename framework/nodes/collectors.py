@@ -22,6 +22,9 @@ class Collector(dict[Any, Any]):
     {'a': 1, 'b': 2}
     """
 
+    # Counts changes, so that an unchanged collector is recognised without a look at its items.
+    _version: int = 0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         for key, value in dict(*args, **kwargs).items():
@@ -34,7 +37,36 @@ class Collector(dict[Any, Any]):
                 f"{type(self).__name__} holds another {type(self[key]).__name__} under the key "
                 f"{key!r}. Use another key, or `.replace({key!r}, new)`."
             )
+        self._version += 1
         super().__setitem__(key, value)
+
+    def __delitem__(self, key: Hashable) -> None:
+        self._version += 1
+        super().__delitem__(key)
+
+    def pop(self, *args: Any) -> Any:
+        """Remove a key and return its value, or the default."""
+        self._version += 1
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove and return the last item."""
+        self._version += 1
+        return super().popitem()
+
+    def clear(self) -> None:
+        """Remove all items."""
+        self._version += 1
+        super().clear()
+
+    def setdefault(self, key: Hashable, default: Any = None) -> Any:
+        """The value under the key, set to the default if there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
+        return self.update(other)
 
     def _check(self, key: Hashable, value: Any) -> None:
         """Refuse values that this kind of collector does not take."""

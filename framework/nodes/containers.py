@@ -48,9 +48,7 @@ class _CheckedList(list[Any]):
     def extend(self, iterable: Iterable[Any]) -> None:
         """Add items at the end."""
         start = len(self)
-        super().extend(
-            [_checked(self, x, self._holds, start + i) for i, x in enumerate(iterable)]
-        )
+        super().extend([_checked(self, x, self._holds, start + i) for i, x in enumerate(iterable)])
 
     def insert(self, index: SupportsIndex, element: Any) -> None:
         """Put an item before the index."""

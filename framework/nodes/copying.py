@@ -9,10 +9,10 @@ import numpy as np
 
 from framework.nodes.frames import by_value
 from framework.nodes.graph import Node, attributes_of
+from framework.nodes.kinds import KIND_OF_TYPE
 from framework.nodes.members import Members, members_of
 from framework.nodes.ownership import adopt
 from framework.nodes.rebuild import Rebuild, allocate, rebuild
-from framework.nodes.structure import KIND_OF_TYPE
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 

@@ -42,7 +42,9 @@ def moved(array: Any, device: Any) -> Any:
     An array that stays must stay the same object: a second one over the same buffer could not be
     told from a free one when the buffer is donated.
     """
-    there = array.sharding == device if isinstance(device, jax.sharding.Sharding) else (
-        array.devices() == {device}
+    there = (
+        array.sharding == device
+        if isinstance(device, jax.sharding.Sharding)
+        else (array.devices() == {device})
     )
     return array if there else jax.device_put(array, device)

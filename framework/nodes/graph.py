@@ -6,14 +6,26 @@ from operator import call, is_
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
+from framework.nodes.children import children_of
 from framework.nodes.collectors import Collector, References
 from framework.nodes.frames import next_serial
-from framework.nodes.handles import Handle
-from framework.nodes.structure import KIND_OF_TYPE, Kind, Structure, children_of, weak
+from framework.nodes.handles import Handle, weak
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.structure import Structure
 from framework.nodes.variable import Variable
 from framework.nodes.view import VariableView
 
-__all__ = ["Graph", "Meta", "Node", "Snapshot", "Watch", "attributes_of", "changes", "rebuilt_roots"]
+__all__ = [
+    "Graph",
+    "Meta",
+    "Node",
+    "Snapshot",
+    "Watch",
+    "add_watch",
+    "attributes_of",
+    "changes",
+    "rebuilt_roots",
+]
 
 
 class _Changes:
@@ -91,10 +103,11 @@ class Watch:
         kind: Its kind.
     """
 
-    __slots__ = ("held", "keys", "kind", "nested")
+    __slots__ = ("container", "held", "keys", "kind", "nested", "version")
 
     def __init__(self, value: Any, kind: int) -> None:
         self.kind = kind
+        self.version: int | None = None
         self.keys, children = children_of(value, kind)
         # Containers inside are watched by content: held, they would keep alive what they hold.
         self.nested: dict[int, Watch] = {}
@@ -108,14 +121,22 @@ class Watch:
             self.held: list[Any] = list(map(ref, children))
         except TypeError:
             self.held = [None if i in self.nested else weak(c) for i, c in enumerate(children)]
+        if isinstance(value, Collector) and not self.nested:
+            self.container, self.version = ref(value), value._version
 
     def matches(self, value: Any) -> bool:
-        """Tell whether the container still holds the same objects."""
+        """Tell whether the container still holds the same objects. Runs at every jitted call."""
+        if self.version is not None:
+            return value is self.container() and value._version == self.version
         kind = self.kind
         if _kind_of(type(value)) != kind:
             return False
         if kind == Kind.LIST:
             children = value
+        elif kind == Kind.DICT:
+            if tuple(value) != self.keys:
+                return False
+            children = value.values()
         else:
             keys, children = children_of(value, kind)
             if keys != self.keys:
@@ -131,6 +152,15 @@ class Watch:
         return True
 
 
+def add_watch(
+    watches: list[tuple[ref[Any], str, Watch]], node: Node, attribute: str, value: Any, kind: int
+) -> None:
+    """Watch a container that a node holds, unless it is a tuple of what can't change in place."""
+    watch = Watch(value, kind)
+    if watch.nested or type(value) is not tuple:
+        watches.append((ref(node), attribute, watch))
+
+
 class Snapshot:
     """Weak references to the nodes of a walk, and what tells whether it still holds.
 
@@ -139,13 +169,13 @@ class Snapshot:
         watches: For each container attribute: node, attribute name and what it held.
     """
 
-    __slots__ = ("__weakref__", "_change", "_nodes", "_versions", "_watches")
+    __slots__ = ("__weakref__", "_change", "_nodes", "_versions", "watches")
 
     def __init__(self, nodes: list[Any], watches: list[tuple[ref[Any], str, Watch]]) -> None:
         self._change = changes.count
         self._nodes: list[ref[Any]] = list(map(ref, nodes))
         self._versions = [node._meta.version for node in nodes]
-        self._watches = watches
+        self.watches = watches
 
     def is_current(self) -> bool:
         """Tell whether a new walk would give the same."""
@@ -157,7 +187,7 @@ class Snapshot:
             if versions != self._versions:
                 return False
             self._change = changes.count
-        for node, attribute, watch in self._watches:
+        for node, attribute, watch in self.watches:
             if not watch.matches(getattr(node(), attribute, None)):
                 return False
         return True

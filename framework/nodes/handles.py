@@ -1,11 +1,11 @@
-"""Handles: how our transforms pass objects by reference through JAX's flattening."""
+"""Weak references: handles, by which our transforms pass objects through JAX's flattening."""
 
 from __future__ import annotations
 
 from typing import Any
 from weakref import ref
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "weak"]
 
 
 class Handle:
@@ -49,3 +49,11 @@ class Handle:
     def __repr__(self) -> str:
         target = self._ref()
         return f"<{'dead' if target is None else type(target).__name__}>"
+
+
+def weak(value: Any) -> Any:
+    """A callable that returns the value, keeping it alive only where it can't be held weakly."""
+    try:
+        return ref(value)
+    except TypeError:
+        return lambda: value

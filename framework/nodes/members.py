@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
+from framework.nodes.children import children_of
 from framework.nodes.collection import no_garbage_collection
-from framework.nodes.graph import Node, Snapshot, Watch, attributes_of
-from framework.nodes.structure import KIND_OF_TYPE, Kind, Place, children_of
+from framework.nodes.graph import Node, Snapshot, Watch, add_watch, attributes_of
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.places import Place
 
 __all__ = ["Members", "members_of"]
 
@@ -84,7 +86,7 @@ class _Walk:
                 elif kind != atom:
                     self.visit(value, kind, position, (key,))
                     if kind in Kind.CONTAINERS:
-                        self.watches.append((ref(node), key, Watch(value, kind)))
+                        add_watch(self.watches, node, key, value, kind)
         return self
 
     def visit(self, value: Any, kind: int, holder: int, keys: tuple[Any, ...]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
+from framework.nodes.children import children_of
 from framework.nodes.graph import Node, attributes_of, rebuilt_roots
-from framework.nodes.structure import KIND_OF_TYPE, Kind, children_of, key_text
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.places import key_text
 from framework.nodes.variable import Variable, path_finders
 from framework.nodes.walk import graph_of
 
@@ -27,14 +29,18 @@ def adopt(owner: Node, value: Any, kind: int) -> None:
 
 
 def _owner_of(value: Any) -> Any:
-    owner = value._owner if isinstance(value, Variable) else value._meta.owner and value._meta.owner()
+    owner = (
+        value._owner if isinstance(value, Variable) else value._meta.owner and value._meta.owner()
+    )
     return _owner_in_copies(value) if owner is None else owner
 
 
 def _owner_in_copies(value: Any) -> Any:
     for root in list(rebuilt_roots.values()):
         graph = graph_of(root)
-        if value is not root and any(value is x for x in (*graph.live_nodes(), *graph.live_leaves())):
+        if value is not root and any(
+            value is x for x in (*graph.live_nodes(), *graph.live_leaves())
+        ):
             return next((n for n in graph.live_nodes() if keys_in(n, value) is not None), None)
     return None
 

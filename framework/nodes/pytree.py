@@ -10,8 +10,9 @@ from jax import tree_util
 from framework.nodes.frames import local
 from framework.nodes.graph import Node
 from framework.nodes.handles import Handle
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.rebuild import rebuild
-from framework.nodes.structure import KIND_OF_TYPE, Kind, Structure
+from framework.nodes.structure import Structure
 from framework.nodes.walk import graph_of, walk
 
 __all__ = ["flatten_root", "register_container", "register_node", "unflatten_root"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any
-from weakref import ref
 
+from framework.nodes.children import container_of
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
-from framework.nodes.graph import Graph, Meta, Watch, rebuilt_roots
-from framework.nodes.structure import Kind, Signature, Static, Structure, container_of
+from framework.nodes.graph import Graph, Meta, add_watch, rebuilt_roots
+from framework.nodes.kinds import Kind
+from framework.nodes.static import Static
+from framework.nodes.structure import Signature, Structure
 from framework.nodes.values import thawed_index
 from framework.nodes.variable import Variable
 
@@ -111,7 +113,7 @@ class Rebuild:
             kind, code = head.kinds[position], codes[position]
             values[position] = value = self.value(kind, code)
             if kind in Kind.CONTAINERS and type(code) is not Static:
-                self.watches.append((ref(node), head.keys[position], Watch(value, kind)))
+                add_watch(self.watches, node, head.keys[position], value, kind)
         if not node._slot_names:
             target.update(zip(head.keys, values, strict=True))
         else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from framework.nodes.children import children_of
 from framework.nodes.graph import Node, attributes_of
-from framework.nodes.structure import KIND_OF_TYPE, Kind, children_of, key_text
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.places import key_text
 from framework.nodes.values import summary
 from framework.nodes.variable import Variable
 

@@ -15,7 +15,7 @@ from framework.nodes.collect import collect_nodes, own_variables
 from framework.nodes.devices import device_of, moved
 from framework.nodes.formats import format_of
 from framework.nodes.graph import Node
-from framework.nodes.structure import Kind
+from framework.nodes.kinds import Kind
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 

@@ -208,8 +208,10 @@ class Variable(ArrayOps):
         origin = self._notes and self._notes.origin
         from_where = f" (created at {origin[0].co_filename}:{origin[1]})" if origin else ""
         path = variable_path(self)
-        return f"{type(self).__name__} `{path}`{from_where}" if path else (
-            f"{type(self).__name__}{from_where}"
+        return (
+            f"{type(self).__name__} `{path}`{from_where}"
+            if path
+            else (f"{type(self).__name__}{from_where}")
         )
 
     @property
@@ -366,5 +368,3 @@ def variable_path(var: Variable) -> str:
 
 path_finders: list[Callable[[Variable], str]] = []
 """Filled by the module that knows about owners, which is above this one."""
-
-

@@ -10,21 +10,13 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
+from framework.nodes.children import children_of, container_extras
 from framework.nodes.collection import no_garbage_collection
-from framework.nodes.graph import Graph, Node, Watch, attributes_of
+from framework.nodes.graph import Graph, Node, Watch, add_watch, attributes_of
 from framework.nodes.handles import Handle
-from framework.nodes.structure import (
-    KIND_OF_TYPE,
-    Kind,
-    Late,
-    Record,
-    Signature,
-    Static,
-    Structure,
-    children_of,
-    container_extras,
-    signature_of,
-)
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.static import Static
+from framework.nodes.structure import Late, Record, Signature, Structure, signature_of
 from framework.nodes.values import frozen_index
 from framework.nodes.variable import Variable
 
@@ -111,7 +103,7 @@ class _Walk:
                 kind, value = head.kinds[position], codes[position]
                 codes[position] = code = self.code(value, kind)
                 if kind in Kind.CONTAINERS and type(code) is not Static:
-                    self.watches.append((ref(node), keys[position], Watch(value, kind)))
+                    add_watch(self.watches, node, keys[position], value, kind)
             records.append((head, tuple(codes)))
         return records
 
