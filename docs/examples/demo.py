@@ -62,6 +62,18 @@ def differences(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> list[str]
     return [path for path in a if a[path].tobytes() != b[path].tobytes()]
 
 
+def print_contents(checkpoint: Path) -> None:
+    """One line for each array, but for the moments, which are named after their parameters."""
+    leaves = io.describe(checkpoint).leaves
+    moments = [leaf for leaf in leaves if leaf.path.startswith(("opt.m[", "opt.v["))]
+    for leaf in leaves:
+        if leaf not in moments:
+            print(f"  {leaf.path:28} {leaf.type.dtype}{list(leaf.type.shape)}")
+    names = f"{moments[0].path}, {moments[1].path}, ..."
+    print(f"  and {len(moments)} moments of AdamW: {names}")
+    print(f"  {len(leaves)} arrays, {sum(leaf.nbytes for leaf in leaves):,} bytes of data")
+
+
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     began = time.perf_counter()
@@ -88,7 +100,7 @@ def main() -> None:
     accuracy = float(leaves["['accuracies']"][-1])
     print(f"test accuracy {accuracy:.2%}")
     print(f"\nwhat is in {checkpoint}:")
-    print(io.describe(checkpoint))
+    print_contents(checkpoint)
     print(f"\ncheckpoint: {checkpoint}\ncurves:     {parts / 'curves.png'}")
     print(f"{time.perf_counter() - began:.0f} seconds")
     if accuracy < REQUIRED_ACCURACY:
