@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgpack
@@ -29,6 +30,7 @@ __all__ = [
     "pack_header",
     "place",
     "seal",
+    "starts_like_ours",
     "unpack_header",
     "unpack_preamble",
 ]
@@ -211,6 +213,15 @@ def seal(packed: bytes, checksums: Sequence[int]) -> bytes:
     )
     preamble = _PREAMBLE % (VERSION, len(packed).to_bytes(4, "big"))
     return preamble + zlib.crc32(packed, zlib.crc32(preamble)).to_bytes(4, "big") + packed
+
+
+def starts_like_ours(path: Path) -> bool:
+    """Tells whether a file begins with the name of this format, damaged or not."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(2 * PREAMBLE_SIZE)
+    except OSError:
+        return True
 
 
 def unpack_preamble(start: bytes) -> tuple[int, int]:

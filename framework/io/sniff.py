@@ -6,8 +6,6 @@ import stat
 import zipfile
 from pathlib import Path
 
-from framework.io.layout import FORMAT
-
 __all__ = ["describe_foreign"]
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -21,7 +19,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "is a PNG picture"),
 )
 _PICKLE_PROTOCOLS = b"\x02\x03\x04\x05"
-_MSGPACK_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 _START = 512
 
 
@@ -83,11 +80,6 @@ def _describe_start(path: Path, start: bytes) -> str:
         return "is an HTML or XML page; the download probably gave an error page"
     if text.startswith((b"{", b"[")):
         return "is JSON or other text, not a checkpoint"
-    if start[0] in _MSGPACK_MAPS and FORMAT.encode() not in start[:32]:
-        return (
-            "is a msgpack file of another program, such as Flax; read it with "
-            "framework.io.foreign.load_flax"
-        )
     return ""
 
 

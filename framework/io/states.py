@@ -11,10 +11,10 @@ from framework.errors import CheckpointError
 from framework.io.layout import Header, LeafInfo
 from framework.io.leaves import Leaf, decode
 from framework.io.matching import LoadReport, check, converted, match
+from framework.io.other_formats import OTHER_FORMATS
 from framework.io.paths import nearest, nested, renamer, selector
 from framework.io.pytree import build, flatten, flatten_like
-from framework.io.reader import CheckpointFile
-from framework.io.writer import write_file
+from framework.io.sources import Source, open_source, write_source
 from framework.nodes.formats import register_format
 from framework.nodes.leaves import named_leaves
 from framework.nodes.state import _replace_at
@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], tree: Any, *, meta: Mapping[str, Any] | N
         {'w': array([0, 1, 2]), 'steps': [1, 2.5, None]}
     """
     flat = flatten(tree)
-    write_file(path, flat.leaves, flat.aliases, meta, flat.structure)
+    write_source(path, flat.leaves, flat.aliases, meta, flat.structure)
 
 
 def load(
@@ -91,7 +91,7 @@ def load(
     Raises:
         CheckpointError: The file is damaged, or does not fit `like`.
     """
-    with CheckpointFile(path) as file:
+    with open_source(path) as file:
         contents = select(file.header, include, exclude, rename)
         if like is not None:
             return _load_like(file, contents, like, mmap)
@@ -134,7 +134,7 @@ def load_states(
     Raises:
         CheckpointError: The file is damaged or, with `strict`, does not fit. Nothing is changed.
     """
-    with CheckpointFile(path) as file:
+    with open_source(path) as file:
         contents = select(file.header, include, exclude, rename)
         named = named_leaves(obj)
         selected = selector(include, exclude)
@@ -189,7 +189,7 @@ def describe(path: str | os.PathLike[str]) -> Header:
     Raises:
         CheckpointError: It is missing, damaged, cut off, or of another kind.
     """
-    with CheckpointFile(path) as file:
+    with open_source(path) as file:
         return file.header
 
 
@@ -199,7 +199,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     Raises:
         CheckpointError: It is missing, damaged, cut off, or of another kind.
     """
-    with CheckpointFile(path) as file:
+    with open_source(path) as file:
         file.verify()
 
 
@@ -239,7 +239,7 @@ def select(
 
 
 def read(
-    file: CheckpointFile,
+    file: Source,
     leaves: Mapping[str, LeafInfo],
     *,
     numpy: bool = False,
@@ -278,7 +278,7 @@ def _check_all_used(rename: Mapping[str, str], paths: Sequence[str]) -> None:
             )
 
 
-def _load_like(file: CheckpointFile, contents: Contents, like: Any, mmap: bool) -> Any:
+def _load_like(file: Source, contents: Contents, like: Any, mmap: bool) -> Any:
     targets, treedef = flatten_like(like)
     types = {name: info.type for name, info in contents.leaves.items()}
     report = match(targets, {}, types, contents.aliases)
@@ -290,8 +290,8 @@ def _load_like(file: CheckpointFile, contents: Contents, like: Any, mmap: bool) 
     )
 
 
-class _MsgpackFormat:
-    """This package's own format, for `obj.save_states` and `obj.load_states`."""
+class _AnyFormat:
+    """What `obj.save_states` and `obj.load_states` do with files of every suffix."""
 
     def save(self, filename: Path, obj: Any) -> None:
         save(filename, obj)
@@ -300,4 +300,5 @@ class _MsgpackFormat:
         return load_states(filename, obj)
 
 
-register_format(".msgpack", _MsgpackFormat())
+for _suffix in (".msgpack", *OTHER_FORMATS):
+    register_format(_suffix, _AnyFormat())

@@ -241,7 +241,6 @@ FOREIGN = {
         lambda p: p.write_bytes(struct.pack("<Q", 10) + b'{"w":{}}  ' + bytes(20)),
         "is a safetensors file",
     ),
-    "flax": (lambda p: p.write_bytes(msgpack.packb({"params": {"w": 1}})), "Flax"),
     "folder": (lambda p: p.mkdir(), "is a folder"),
     "orbax": (lambda p: (p.mkdir(), (p / "_METADATA").touch()), "is an Orbax"),
     "pipe": (os.mkfifo, "is not a regular file"),
