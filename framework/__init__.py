@@ -26,7 +26,7 @@ from framework.nodes.values import BATCH_AXIS
 from framework.nodes.variable import Parameter, TrainVar, Variable
 from framework.nodes.view import VariableView
 from framework.transforms.autodiff import grad
-from framework.transforms.jit import jit
+from framework.transforms.jit import cls_jit, jit
 
 __all__ = [
     "BATCH_AXIS",
@@ -52,6 +52,7 @@ __all__ = [
     "Variable",
     "VariableView",
     "clear_name_cache",
+    "cls_jit",
     "function",
     "get_unique_name",
     "grad",

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from jax import tree_util
+from framework.transforms.functionalize import flatten_by_reference
 
 __all__ = ["Arguments"]
 
 
 def _as_tuple(value: Any, cls: type, what: str) -> tuple[Any, ...]:
-    items = (value,) if isinstance(value, cls) else tuple(() if value is None else value)
+    items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, cls) else (value,)
+    items = () if value is None else items
     if not all(isinstance(item, cls) and not isinstance(item, bool) for item in items):
         raise ValueError(f"{what} takes a {cls.__name__} or a list of them, but got {value!r}.")
     return items
@@ -27,6 +28,9 @@ class Arguments:
         static_argnames: Names of static arguments.
         donate_argnums: Positions of arguments whose buffers may be reused.
         donate_argnames: Names of such arguments.
+
+    Attributes:
+        names: The names of the positional parameters.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Arguments:
             parameters = list(inspect.signature(fun).parameters.values())
         except (TypeError, ValueError):
             parameters = []
-        positional = [
+        self.names = positional = [
             p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         self.static_nums, self.static_names = _matched(
@@ -92,20 +96,19 @@ class Arguments:
                 named[key] = value
         return positional, named
 
-    def donated_leaves(self, args: Sequence[Any], kwargs: dict[str, Any], static: Any) -> list[bool]:
+    def donated_leaves(
+        self, args: Sequence[Any], kwargs: dict[str, Any], static: Any
+    ) -> list[bool]:
         """For each leaf of the dynamic arguments, whether its buffer may be reused."""
-        everything, named = self.join(
-            [tree_util.tree_map(lambda _: False, a) for a in args],
-            {k: tree_util.tree_map(lambda _: k in self.donated_names, v) for k, v in kwargs.items()},
-            static,
-        )
-        count = len(everything)
-        for number in self.donated_nums:
-            if -count <= number < count:
-                index = number % count
-                everything[index] = tree_util.tree_map(lambda _: True, everything[index])
-        dynamic, named, _ = self.split(tuple(everything), named)
-        return tree_util.tree_leaves((dynamic, named))
+        count = len(args) + sum(isinstance(key, int) for key, *_ in static)
+        donated = {number % count for number in self.donated_nums if -count <= number < count}
+        taken = {key for key, *_ in static}
+        positions = [index for index in range(count) if index not in taken]
+        marked = [
+            *((index in donated, arg) for index, arg in zip(positions, args, strict=True)),
+            *((name in self.donated_names, kwargs[name]) for name in sorted(kwargs)),
+        ]
+        return [mark for mark, arg in marked for _ in flatten_by_reference(arg)[0]]
 
 
 def _matched(

@@ -65,7 +65,7 @@ class Derivative:
             out, frame = functionalize(self.fun, known, full, kwargs)
             value, aux = self._split(out)
             written[:] = frame.writes
-            return value, (Output(aux, frame), value, [frame.values[v] for v in written])
+            return value, (Output(aux, frame.serial), value, [frame.values[v] for v in written])
 
         values = [variable.value for variable in targets.variables]
         of_variables, of_arrays, rest = self.differentiate(pure, values, targets.arrays)

@@ -59,16 +59,20 @@ class Output:
     """The result of a traced function: existing objects by reference, new ones by value.
 
     A PyTree that, once JAX rebuilds it around computed arrays, is the result itself.
+
+    Args:
+        out: The result.
+        up_to: The serial number of the frame; objects with a higher one are new.
     """
 
     __slots__ = ("leaves", "treedef")
 
-    def __init__(self, out: Any, frame: Frame) -> None:
-        self.leaves, self.treedef = flatten_by_reference(out, frame.serial)
+    def __init__(self, out: Any, up_to: int) -> None:
+        self.leaves, self.treedef = flatten_by_reference(out, up_to)
 
 
 tree_util.register_pytree_node(
     Output,
     lambda output: (output.leaves, output.treedef),
-    lambda treedef, leaves: tree_util.tree_unflatten(treedef, leaves),
+    tree_util.tree_unflatten,
 )

@@ -6,7 +6,6 @@ from typing import Any
 from weakref import ref
 
 from framework.nodes.graph import Graph, Node, changes
-from framework.nodes.structure import Kind
 from framework.nodes.walk import graph_of
 from framework.transforms.roots import Binding
 
@@ -21,14 +20,13 @@ class Guard:
         bindings: The names under which the function finds them.
     """
 
-    __slots__ = ("_arrays", "_bindings", "_change", "_graphs", "_roots", "_watches")
+    __slots__ = ("_bindings", "_change", "_graphs", "_roots", "_watches")
 
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
         self._bindings = bindings
         nodes = [root for root in roots.values() if isinstance(root, Node)]
         self._roots = [ref(node) for node in nodes]
         graphs = [graph_of(node) for node in nodes]
-        self._arrays = [_array_refs(graph) for graph in graphs]
         self._watch(graphs)
 
     def _watch(self, graphs: list[Graph]) -> None:
@@ -56,7 +54,7 @@ class Guard:
 
     def _holds_after_change(self) -> bool:
         graphs: list[Graph] = []
-        for root_ref, before, arrays in zip(self._roots, self._graphs, self._arrays, strict=True):
+        for root_ref, before in zip(self._roots, self._graphs, strict=True):
             root = root_ref()
             if root is None:
                 return False
@@ -64,7 +62,10 @@ class Guard:
             if graph is not before:
                 if graph.structure != before.structure:
                     return False
-                if any(a() is not b() for a, b in zip(_array_refs(graph), arrays, strict=True)):
+                # Another Variable in the place of one is another cell to read and write.
+                if not all(
+                    a() is b() for a, b in zip(graph.leaf_refs, before.leaf_refs, strict=True)
+                ):
                     return False
             graphs.append(graph)
         self._watch(graphs)
@@ -73,8 +74,3 @@ class Guard:
     def is_dead(self) -> bool:
         """Tell whether one of the objects is gone, so that the guard can never hold again."""
         return any(root() is None for root in self._roots)
-
-
-def _array_refs(graph: Graph) -> list[Any]:
-    kinds = graph.structure.places.leaf_kinds
-    return [leaf for leaf, kind in zip(graph.leaf_refs, kinds, strict=True) if kind == Kind.ARRAY]

@@ -6,227 +6,90 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from types import MethodType
 from typing import Any, overload
-from weakref import WeakKeyDictionary, ref
 
 import jax
 import numpy as np
-from jax import tree_util
 
-from framework.nodes.frames import Frame, is_tracer, local
-from framework.nodes.structure import weak
-from framework.nodes.variable import Variable
+from framework.nodes.frames import is_tracer, local
 from framework.transforms.arguments import Arguments
 from framework.transforms.deprecated import warn_declared_state
-from framework.transforms.donation import gather_for_donation
-from framework.transforms.functionalize import Output, flatten_by_reference, functionalize
-from framework.transforms.guard import Guard
-from framework.transforms.roots import roots_of
+from framework.transforms.discovery import StateGrew
+from framework.transforms.functionalize import flatten_by_reference, functionalize
+from framework.transforms.situation import Journal
+from framework.transforms.variants import Entry
 
-__all__ = ["Jit", "jit"]
-
-# Traces kept for one structure of arguments, the last used first: one for training and one for
-# evaluation, say. A static attribute that takes ever new values does not fill the memory.
-MAX_VARIANTS = 32
-
+__all__ = ["BoundJit", "Jit", "cls_jit", "jit"]
 
 _array_types: set[type] = set()
 """Types of arrays as met among arguments; a test for them by `isinstance` is slow."""
 
 
-class _StateGrew(Exception):
-    """A trace met Variables that the compiled function does not get or give back yet."""
-
-    def __init__(self, reads: list[Variable], writes: list[Variable]) -> None:
-        super().__init__()
-        self.reads = reads
-        self.writes = writes
-
-
-class _Program:
-    """A compiled function for fixed lists of Variables that it writes and only reads.
-
-    It refers to Variables weakly, so it keeps no model alive.
-    """
-
-    __slots__ = ("__weakref__", "alive", "call", "call_keeping", "read", "written")
-
-    def __init__(
-        self,
-        trace: Callable[..., Any],
-        written: list[Variable],
-        read: list[Variable],
-        options: dict[str, Any],
-        donate_arguments: bool,
-    ) -> None:
-        self.alive = True
-        program = ref(self)
-
-        def on_death(_: Any) -> None:
-            if (found := program()) is not None:
-                found.alive = False
-
-        self.written = [ref(variable, on_death) for variable in written]
-        self.read = [ref(variable, on_death) for variable in read]
-        pure = functools.partial(_pure, trace, self.written, self.read)
-        pure.__name__ = getattr(trace, "__name__", "jit")  # type: ignore[attr-defined]
-        self.call = jax.jit(pure, donate_argnums=(0, 2) if donate_arguments else (0,), **options)
-        # For debugging modes that run the function again after it failed.
-        self.call_keeping = jax.jit(pure, **options)
-
-    def variables(self) -> tuple[list[Variable], list[Variable]]:
-        """The Variables that it writes, and those that it only reads."""
-        return [v() for v in self.written], [v() for v in self.read]  # pyright: ignore
-
-
-def _pure(
-    trace: Callable[[dict[Variable, Any], list[Any], list[Any]], tuple[Any, Frame]],
-    written: list[ref[Variable]],
-    read: list[ref[Variable]],
-    written_values: list[Any],
-    read_values: list[Any],
-    donated: list[Any],
-    kept: list[Any],
-) -> tuple[Output, list[Any]]:
-    """What JAX traces: state and arguments in, result and new state out."""
-    variables = [v() for v in (*written, *read)]
-    known = dict(zip(variables, (*written_values, *read_values), strict=True))
-    out, frame = trace(known, donated, kept)  # type: ignore[arg-type]
-    targets = dict.fromkeys(variables[: len(written)])
-    writes = [v for v in frame.writes if v not in targets]
-    if frame.reads or writes:
-        raise _StateGrew(list(frame.reads), writes)
-    return Output(out, frame), [frame.values[v] for v in targets]
-
-
-class _Variant:
-    """The trace of a function for one state of the objects that it uses."""
-
-    def __init__(self, owner: _Entry, roots: dict[str, Any], bindings: Any) -> None:
-        self.owner = owner
-        self.roots, self.bindings = roots, bindings
-        self.guard: Guard | None = None
-        self.program = owner.program([], [])
-
-    def is_dead(self) -> bool:
-        return not self.program.alive or (self.guard is not None and self.guard.is_dead())
-
-    def is_right(self) -> bool:
-        """Tell whether a new trace would give the same."""
-        return self.program.alive and self.guard is not None and self.guard.holds()
-
-    def run(
-        self, donated: list[Any], kept: list[Any], gather: Callable[..., list[Any]], donate: bool
-    ) -> tuple[list[Variable], Any, list[Any]]:
-        """Call the program, traced again until it has all the state that it needs.
-
-        Returns:
-            The Variables that it writes, the result, and their new values.
-        """
-        while True:
-            program = self.program
-            written: list[Any] = [v() for v in program.written]
-            state = gather(written)
-            seen = [v().value for v in program.read]  # pyright: ignore
-            try:
-                call = program.call if donate else program.call_keeping
-                out, new = call(state, seen, donated, kept)
-            except _StateGrew as grew:
-                self.grow(grew)
-                continue
-            if self.guard is None:
-                self.settle()
-            return written, out, new
-
-    def grow(self, grew: _StateGrew) -> None:
-        written, read = self.program.variables()
-        written += grew.writes
-        targets = set(written)
-        read = [v for v in (*read, *grew.reads) if v not in targets]
-        self.program = self.owner.program(written, read)
-
-    def settle(self) -> None:
-        """Note what the trace took for granted, as it is now that the trace is done."""
-        if self.guard is None:
-            self.guard = Guard(self.roots, self.bindings)
-            # Only the guard, which is weak, may hold the objects from now on.
-            self.roots, self.bindings = {}, []
-
-
-class _Entry:
-    """All traces of a function for one structure of its arguments."""
-
-    def __init__(self, jitted: Jit, treedef: Any, static: Any, donated: list[bool], bound: Any) -> None:
-        self.jitted = ref(jitted)
-        self.treedef, self.static, self.donated = treedef, static, donated
-        self.bound = None if bound is None else weak(bound)
-        self.variants: list[_Variant] = []
-
-    def program(self, written: list[Variable], read: list[Variable]) -> _Program:
-        jitted: Any = self.jitted()
-        return _Program(self.trace, written, read, jitted.options, any(self.donated))
-
-    def trace(self, known: Any, donated: list[Any], kept: list[Any]) -> tuple[Any, Frame]:
-        jitted: Any = self.jitted()
-        jitted.traces += 1
-        if any(self.donated):
-            take = {True: iter(donated), False: iter(kept)}
-            leaves = [next(take[is_donated]) for is_donated in self.donated]
-        else:
-            leaves = kept
-        args, kwargs = tree_util.tree_unflatten(self.treedef, leaves)
-        args, kwargs = Arguments.join(args, kwargs, self.static)
-        fun = jitted.fun if self.bound is None else MethodType(jitted.fun, self.bound())
-        return functionalize(fun, known, args, kwargs)
-
-    def split(self, leaves: list[Any]) -> tuple[list[Any], list[Any]]:
-        """The leaves whose buffers may be reused, and the others."""
-        pairs = list(zip(leaves, self.donated, strict=True))
-        return [x for x, mark in pairs if mark], [x for x, mark in pairs if not mark]
-
-    def variant(self, args: Any) -> _Variant:
-        """The variant whose trace is right as things are, else a new one."""
-        for index, variant in enumerate(self.variants):
-            if variant.is_right():
-                if index:
-                    self.variants.insert(0, self.variants.pop(index))
-                return variant
-        jitted: Any = self.jitted()
-        fun = jitted.fun if self.bound is None else MethodType(jitted.fun, self.bound())
-        # A partial makes the search go through the arguments, too.
-        roots, bindings = roots_of(functools.partial(fun, *args[0], **args[1]))
-        variant = _Variant(self, roots, bindings)
-        alive = [v for v in self.variants if v.guard is not None and not v.is_dead()]
-        self.variants = [variant, *alive[: MAX_VARIANTS - 1]]
-        return variant
-
-    def is_dead(self) -> bool:
-        return (self.bound is not None and self.bound() is None) or (
-            bool(self.variants) and all(v.is_dead() for v in self.variants)
-        )
-
-
 class Jit:
     """A compiled function. Made by :func:`jit`.
 
-    Attributes:
-        traces: How many times the function was traced so far.
+    Args:
+        fun: The function.
+        options: Options of `jax.jit`.
+        max_traces: How many traces are allowed.
+        **arguments: Which arguments are static or donated, see :class:`Arguments`.
     """
 
     def __init__(
-        self, fun: Callable[..., Any], arguments: Arguments, options: dict[str, Any]
+        self,
+        fun: Callable[..., Any],
+        options: dict[str, Any] | None = None,
+        max_traces: int | None = None,
+        **arguments: Any,
     ) -> None:
         self.fun = fun
-        self.arguments = arguments
-        self.options = options
-        self.traces = 0
-        self._entries: dict[Any, _Entry] = {}
-        self._bound: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self.options = options or {}
+        self.arguments = Arguments(fun, **arguments)
+        # Positions of a method count without self.
+        self._of_method = functools.lru_cache(1)(
+            lambda: Arguments(MethodType(fun, None.__class__), **arguments)
+        )
+        self.journal = Journal(getattr(fun, "__qualname__", type(fun).__name__), max_traces)
+        self._entries: dict[Any, Entry] = {}
         functools.update_wrapper(self, fun, updated=())
 
+    @property
+    def traces(self) -> int:
+        """How many times the function was traced so far."""
+        return self.journal.traces
+
+    def explain(self) -> str:
+        """Say in words why the function was traced the last time.
+
+        Returns:
+            Which argument, Variable, static value or name was another one than in the trace before.
+
+        >>> double = jit(lambda x: 2 * x)
+        >>> double(jnp.ones(2)), double(jnp.ones(3))
+        (Array(...), Array(...))
+        >>> print(double.explain())
+        `<lambda>` was traced 2 times, the last time because: argument `x` was f32[2], is f32[3].
+        """
+        return self.journal.explain()
+
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """Lower for given arguments, without running; ``.compile()`` the result to inspect it.
+
+        Args:
+            *args: The arguments of a call.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            What `jax.jit` gives: it has ``as_text()``, and once compiled ``memory_analysis()``
+            and ``cost_analysis()``. Its inputs are the Variables that are written, those that are
+            read, and the arrays among the arguments.
+        """
+        return self._lower(None, args, kwargs)
+
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
-        return self if obj is None else _BoundJit(self, obj)
+        return self if obj is None else BoundJit(self, obj)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
         return self._call(None, args, kwargs)
 
     def _call(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -234,17 +97,18 @@ class Jit:
         if config.jax_disable_jit:
             return self._run_eagerly(bound, args, kwargs)
         entry, leaves = self._entry(bound, args, kwargs)
-        donated: list[Any] = []
-        if self.arguments.has_donated:
-            donated, leaves = entry.split(leaves)
         variant = entry.variants[0] if entry.variants else None
         if variant is None or not variant.is_right():
-            variant = entry.variant((args, kwargs))
-        if local.frame is not None or config.jax_debug_nans or config.jax_debug_infs:
-            written, out, new = variant.run(donated, leaves, _gather, donate=False)
-        else:
-            written, out, new = variant.run(donated, leaves, gather_for_donation, donate=True)
-        if local.frame is None and not (new and is_tracer(new[0])):
+            variant = entry.variant(leaves)
+        donated, kept = entry.split(leaves) if self.arguments.has_donated else ([], leaves)
+        top = local.frame is None
+        reuse = top and not (config.jax_debug_nans or config.jax_debug_infs)
+        program = variant.program
+        try:
+            written, out, new = (program.run if reuse else program.run_keeping)(donated, kept)
+        except StateGrew as grew:
+            written, out, new = variant.grown(grew, leaves).run_keeping(donated, kept)
+        if top and not (new and is_tracer(new[0])):
             for variable, value in zip(written, new):  # noqa: B905
                 variable._value = value
         else:
@@ -252,7 +116,15 @@ class Jit:
                 variable._store(value)
         return out
 
-    def _entry(self, bound: Any, args: Any, kwargs: Any) -> tuple[_Entry, list[Any]]:
+    def _lower(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        entry, leaves = self._entry(bound, args, kwargs)
+        return entry.variant(leaves).program.lower(*entry.split(leaves))
+
+    def arguments_of(self, bound: Any) -> Arguments:
+        """How to take the arguments apart; those of a method, if it is bound to an object."""
+        return self.arguments if bound is None else self._of_method()
+
+    def _entry(self, bound: Any, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
         static = self.arguments.has_static
         if not (static or kwargs) and bound is None and _array_types.issuperset(map(type, args)):
             # Plain arrays need no flattening, and their number is all there is to know of them.
@@ -263,10 +135,11 @@ class Jit:
             return entry, list(args)
         return self._flattened(bound, args, kwargs)
 
-    def _flattened(self, bound: Any, args: Any, kwargs: Any) -> tuple[_Entry, list[Any]]:
+    def _flattened(self, bound: Any, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
         static: Any = ()
-        if self.arguments.has_static:
-            args, kwargs, static = self.arguments.split(args, kwargs)
+        arguments = self.arguments_of(bound)
+        if arguments.has_static:
+            args, kwargs, static = arguments.split(args, kwargs)
         else:
             _array_types.update(type(x) for x in args if isinstance(x, (jax.Array, np.ndarray)))
         leaves, treedef = flatten_by_reference((args, kwargs))
@@ -274,10 +147,10 @@ class Jit:
         entry = self._entries.get(key)
         if entry is None or (bound is not None and entry.bound() is not bound):  # type: ignore[misc]
             marks: list[bool] = []
-            if self.arguments.has_donated:
-                marks = self.arguments.donated_leaves(args, kwargs, static)
+            if arguments.has_donated:
+                marks = arguments.donated_leaves(args, kwargs, static)
             self._entries = {k: e for k, e in self._entries.items() if not e.is_dead()}
-            entry = self._entries[key] = _Entry(self, treedef, static, marks, bound)
+            entry = self._entries[key] = Entry(self, treedef, static, marks, bound)
         return entry, leaves
 
     def _run_eagerly(self, bound: Any, args: Any, kwargs: Any) -> Any:
@@ -290,12 +163,8 @@ class Jit:
         return f"jit({getattr(self.fun, '__qualname__', self.fun)!s}, traces={self.traces})"
 
 
-def _gather(variables: list[Variable]) -> list[Any]:
-    return [variable.value for variable in variables]
-
-
-class _BoundJit:
-    """A jitted method of an object."""
+class BoundJit:
+    """A compiled method of an object."""
 
     __slots__ = ("__self__", "jitted")
 
@@ -304,7 +173,12 @@ class _BoundJit:
         self.__self__ = obj
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
         return self.jitted._call(self.__self__, args, kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
+        """Lower for given arguments, see :meth:`Jit.lower`."""
+        return self.jitted._lower(self.__self__, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.jitted, name)
@@ -326,6 +200,7 @@ def jit(
     inline: bool = False,
     keep_unused: bool = False,
     *,
+    max_traces: int | None = None,
     dyn_vars: Any = None,
     child_objs: Any = None,
 ) -> Any:
@@ -344,11 +219,16 @@ def jit(
         donate_argnames: Names of such arguments.
         inline: Whether to inline the function into an outer jitted one.
         keep_unused: Whether to keep arguments that the function does not use.
+        max_traces: How many traces are allowed; None for any number.
         dyn_vars: Ignored; state is found by itself.
         child_objs: Ignored; state is found by itself.
 
     Returns:
         The compiled function.
+
+    Raises:
+        ValueError: An argument number is no int.
+        TraceError: At a call, if it needs more traces than allowed; says why.
 
     >>> counter = Variable(jnp.zeros((), jnp.int32))
     >>> @jit
@@ -359,14 +239,58 @@ def jit(
     (Array(10., dtype=float32...), Array(20., dtype=float32...))
     """
     warn_declared_state(dyn_vars=dyn_vars, child_objs=child_objs)
-    options = {"inline": inline, "keep_unused": keep_unused}
 
     def decorate(fun: Callable[..., Any]) -> Jit:
         if not callable(fun):
             raise TypeError(f"jit takes a callable, but got a {type(fun).__name__}.")
-        arguments = Arguments(
-            fun, static_argnums, static_argnames, donate_argnums, donate_argnames
+        return Jit(
+            fun,
+            {"inline": inline, "keep_unused": keep_unused},
+            max_traces,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
         )
-        return Jit(fun, arguments, options)
 
     return decorate if f is None else decorate(f)
+
+
+def cls_jit(
+    func: Callable[..., Any] | None = None,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    inline: bool = False,
+    keep_unused: bool = False,
+    **options: Any,
+) -> Any:
+    """Compile a method, as a decorator in a class body. Positions count without ``self``.
+
+    Args:
+        func: The method. Without it, a decorator is returned.
+        static_argnums: See :func:`jit`.
+        static_argnames: See :func:`jit`.
+        inline: See :func:`jit`.
+        keep_unused: See :func:`jit`.
+        **options: Further options of :func:`jit`.
+
+    Raises:
+        ValueError: An argument number is no int.
+
+    >>> from framework.nodes.base import BrainPyObject
+    >>> class Counter(BrainPyObject):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.n = Variable(jnp.zeros((), jnp.int32))
+    ...
+    ...     @cls_jit(static_argnums=0)
+    ...     def add(self, n):
+    ...         self.n += n
+    >>> counter = Counter()
+    >>> counter.add(3)
+    >>> print(counter.n.value)
+    3
+    """
+    return jit(
+        func, static_argnums, static_argnames, inline=inline, keep_unused=keep_unused, **options
+    )  # type: ignore[call-overload]

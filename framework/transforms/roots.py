@@ -78,7 +78,9 @@ class _Search:
         if depth > MAX_DEPTH or (isinstance(value, Sized) and len(value) > MAX_ITEMS):
             return False
         inside = self.inside(value, name)
-        return any([self.visit(child, label, depth + 1) for child, label in inside])
+        # All of them, not only up to the first.
+        found = [self.visit(child, label, depth + 1) for child, label in inside]
+        return any(found)
 
     def inside(self, value: Any, name: str) -> Iterator[tuple[Any, str]]:
         if isinstance(value, types.MethodType):
@@ -110,9 +112,7 @@ class _Search:
             found |= self.visit(value, fun.__name__, depth + 1)
         return found
 
-    def visit_binding(
-        self, name: str, read: Callable[[str], Any], key: str, depth: int
-    ) -> bool:
+    def visit_binding(self, name: str, read: Callable[[str], Any], key: str, depth: int) -> bool:
         try:
             value = read(key)
         except ValueError:  # A cell that is not filled yet.

@@ -1,0 +1,138 @@
+"""Programs: compiled functions for fixed lists of Variables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import jax
+
+from framework.errors import TraceError
+from framework.transforms.discovery import FirstTrace, named_after, state_outputs
+from framework.transforms.donation import gather_for_donation
+
+if TYPE_CHECKING:
+    from framework.transforms.variants import Entry
+
+__all__ = ["Program"]
+
+
+class Program:
+    """A function compiled for the Variables that it writes and those that it only reads.
+
+    It refers to Variables weakly, so it keeps no model alive.
+
+    Args:
+        entry: What it is the program of.
+        first: The first trace of the user's function.
+
+    Attributes:
+        alive: Whether all its Variables still exist.
+        written: The Variables that it writes.
+        read: The Variables that it only reads.
+    """
+
+    __slots__ = (
+        "__weakref__", "_count", "_entry", "_first", "_keep", "_reuse", "_running", "alive",
+        "calls_back", "read", "written",
+    )  # fmt: skip
+
+    def __init__(self, entry: Entry, first: FirstTrace) -> None:
+        self.alive = True
+        program = ref(self)
+
+        def on_death(_: Any) -> None:
+            if (found := program()) is not None:
+                found.alive = False
+
+        # What comes out with another shape has no use for the buffer that came in.
+        kept = [v for v in first.written if v not in first.resized]
+        written = [*kept, *first.resized]
+        self._count = len(kept)
+        self.written = [ref(variable, on_death) for variable in written]
+        self.read = [ref(variable, on_death) for variable in first.read]
+        self.calls_back = first.calls_back
+        self._entry = entry
+        self._first: FirstTrace | None = first
+        self._running = False
+        options = entry.owner().options
+        pure = named_after(entry.owner().fun, self._pure)
+        # A failing callback, and the debugging modes that run a function again after it failed,
+        # need the old state.
+        self._keep = jax.jit(pure, **options)
+        self._reuse = self._keep
+        if not self.calls_back:
+            donated = (0, 2) if any(entry.marks) else (0,)
+            self._reuse = jax.jit(pure, donate_argnums=donated, **options)
+
+    def _pure(
+        self, state: list[Any], seen: list[Any], donated: list[Any], kept: list[Any]
+    ) -> tuple[Any, list[Any]]:
+        """What JAX traces: state and arguments in, result and new state out."""
+        written = [v() for v in self.written]
+        variables = (*written, *(v() for v in self.read))
+        known: Any = dict(zip(variables, (*state, *seen), strict=True))
+        leaves = self._merged(donated, kept)
+        first = self._first  # Another thread may drop it meanwhile.
+        if first is not None:
+            return first(known, leaves)
+        out, frame = self._entry.trace(known, leaves)
+        outputs = state_outputs(out, frame, written)  # type: ignore[arg-type]
+        self._entry.traced()
+        return outputs
+
+    def _merged(self, donated: list[Any], kept: list[Any]) -> list[Any]:
+        if not donated:
+            return kept
+        take = {True: iter(donated), False: iter(kept)}
+        return [next(take[mark]) for mark in self._entry.marks]
+
+    def run(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
+        """Run on the Variables' cells, and reuse their buffers.
+
+        Returns:
+            The Variables that it writes, the result, and their new values.
+
+        Raises:
+            TraceError: Another thread is running the same program.
+        """
+        if self._running and self.written:
+            raise TraceError(
+                "Two threads run a function that writes the same Variables at the same time, so "
+                "one of the updates would be lost. Let one thread do the steps, or hold a lock "
+                "around each step."
+            )
+        self._running = True
+        try:
+            written: list[Any] = [v() for v in self.written]
+            if self.calls_back:
+                out, new = self._keep(*self._inputs(), donated, kept)
+                jax.block_until_ready((out, new))
+            else:
+                count = self._count
+                state = gather_for_donation(written[:count] if count < len(written) else written)
+                seen = [v._value for v in written[count:]]
+                seen += [v()._value for v in self.read]  # type: ignore[union-attr]
+                out, new = self._reuse(state, seen, donated, kept)
+        finally:
+            self._running = False
+        self._first = None
+        return written, out, new
+
+    def run_keeping(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
+        """Run without reuse of buffers, on what Variables are in the transform around it.
+
+        Returns:
+            The Variables that it writes, the result, and their new values.
+        """
+        out, new = self._keep(*self._inputs(), donated, kept)
+        self._first = None
+        return [v() for v in self.written], out, new
+
+    def lower(self, donated: list[Any], kept: list[Any]) -> jax.stages.Lowered:
+        """Lower to what XLA compiles."""
+        return self._reuse.lower(*self._inputs(), donated, kept)
+
+    def _inputs(self) -> tuple[list[Any], list[Any]]:
+        values: list[Any] = [v().value for v in (*self.written, *self.read)]  # type: ignore[union-attr]
+        return values[: self._count], values[self._count :]
