@@ -7,6 +7,7 @@ once more; those over 1 GiB are maps of chunks.
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ __all__ = ["read_flax", "starts_like_a_map"]
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
+_MALFORMED = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
+    *(RecursionError, MemoryError, struct.error, msgpack.UnpackException),
+)
 _MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 
 
@@ -56,7 +61,7 @@ def read_flax(path: Path) -> Payload:
         _collect("", tree, leaves)
     except CheckpointError as error:
         raise CheckpointError(f"{str(path)!r} {error}") from None
-    except (ValueError, TypeError, OSError, msgpack.UnpackException, RecursionError) as error:
+    except _MALFORMED as error:
         raise CheckpointError(
             f"{str(path)!r} is no msgpack file that we know: {error!r}"
         ) from error

@@ -37,7 +37,8 @@ class Npz:
 
     def read(self, path: Path) -> Payload:
         """Reads a file."""
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open that it could not read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return unpack({name: archive[name] for name in archive.files})
 
     def write(self, file: BinaryIO, payload: Payload) -> None:
@@ -64,7 +65,7 @@ class Safetensors:
 
     def read(self, path: Path) -> Payload:
         """Reads a file."""
-        library = _library("safetensors", "safetensors", path)
+        library = _library("safetensors", "safetensors")
         with library.safe_open(path, "np") as file:
             metadata: dict[str, str] = file.metadata() or {}
         leaves: dict[str, Frozen] = {}
@@ -82,7 +83,7 @@ class Safetensors:
 
     def write(self, file: BinaryIO, payload: Payload) -> None:
         """Writes a file."""
-        library = _library("safetensors.numpy", "safetensors", Path(file.name))
+        library = _library("safetensors.numpy", "safetensors")
         arrays = pack(payload, tuple(self._DTYPES.values()))
         index = base64.b64encode(arrays.pop(INDEX).tobytes()).decode()
         file.write(library.save(arrays, metadata={INDEX: index}))
@@ -99,14 +100,14 @@ class Hdf5:
             if hasattr(item, "shape"):
                 arrays[name.replace("/", ".")] = np.asarray(item[()])
 
-        with _library("h5py", "hdf5", path).File(path, "r") as file:
+        with _library("h5py", "hdf5").File(path, "r") as file:
             file.visititems(visit)
         return unpack(arrays)
 
     def write(self, file: BinaryIO, payload: Payload) -> None:
         """Writes a file."""
         native = (*_INTEGERS, *_FLOATS, *_COMPLEX, "float16")
-        with _library("h5py", "hdf5", Path(file.name)).File(file, "w") as target:
+        with _library("h5py", "hdf5").File(file, "w") as target:
             for name, array in pack(payload, native).items():
                 target[name] = array
 
@@ -116,13 +117,17 @@ class Mat:
 
     def read(self, path: Path) -> Payload:
         """Reads a file."""
-        found: dict[str, Any] = _library("scipy.io", "mat", path).loadmat(path)
-        return unpack({name: a for name, a in found.items() if not name.startswith("__")})
+        found: dict[str, Any] = _library("scipy.io", "mat").loadmat(path)
+        arrays = {name: array for name, array in found.items() if not name.startswith("__")}
+        if any("." in name for name in arrays):
+            # Only BrainPy writes such names, and it puts an axis before all others.
+            arrays = {name: array[0] for name, array in arrays.items()}
+        return unpack(arrays)
 
     def write(self, file: BinaryIO, payload: Payload) -> None:
         """Writes a file."""
         arrays = pack(payload, (*_INTEGERS, *_FLOATS, *_COMPLEX), r"[A-Za-z]\w{0,30}")
-        _library("scipy.io", "mat", Path(file.name)).savemat(file, arrays)
+        _library("scipy.io", "mat").savemat(file, arrays)
 
 
 OTHER_FORMATS: dict[str, OtherFormat] = {
@@ -135,11 +140,11 @@ OTHER_FORMATS: dict[str, OtherFormat] = {
 """Format by suffix; every other file is in this package's own."""
 
 
-def _library(module: str, extra: str, path: Path) -> Any:
+def _library(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise CheckpointError(
-            f"{str(path)!r} needs the library {module.split('.', maxsplit=1)[0]}; install it with "
+            f"needs the library {module.split('.', maxsplit=1)[0]}; install it with "
             f"pip install 'pytree-framework[{extra}]'"
         ) from error

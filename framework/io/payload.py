@@ -109,7 +109,7 @@ def _without_index(arrays: Mapping[str, Array]) -> Payload:
     for name, array in arrays.items():
         if name not in _BRAINPY_ALIASES:
             try:
-                leaves[name] = Frozen(leaf_type(array), np.ascontiguousarray(array))
+                leaves[name] = Frozen(leaf_type(array), np.asarray(array, order="C"))
             except CheckpointError as error:
                 raise CheckpointError(f"has the array {name!r}, which {error}") from None
     keys, targets = (_texts(arrays.get(name)) for name in _BRAINPY_ALIASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import stat
@@ -64,6 +65,7 @@ class CheckpointFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = _open_regular(self.path)
+        self._mapped: Array | None = None
         try:
             self.header, self._data_start = _read_head(self._file)
         except CheckpointError as error:
@@ -136,9 +138,11 @@ class CheckpointFile:
         return CheckpointError(f"{str(self.path)!r} {problem}")
 
     def _map(self, leaves: Sequence[LeafInfo]) -> list[list[Array]]:
-        # A private mapping: writing to a NumPy array made of it copies the page.
-        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
-        whole = np.frombuffer(mapped, np.uint8)[self._data_start :]
+        if self._mapped is None:
+            # A private mapping: writing to a NumPy array made of it copies the page.
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._mapped = np.frombuffer(mapped, np.uint8)[self._data_start :]
+        whole = self._mapped
         view = whole.data
         self._check_framing(leaves, lambda start, stop: bytes(view[start:stop]))
         return [
@@ -164,15 +168,19 @@ class CheckpointFile:
         return self._file.read(stop - start)
 
     def _check_framing(self, leaves: Sequence[LeafInfo], read: Callable[[int, int], bytes]) -> None:
-        wanted = {leaf.path for leaf in leaves}
-        position = 0
-        for leaf in self.header.leaves:
-            if leaf.path in wanted:
-                for start, stop in self.header.segments(leaf):
-                    if read(position, start) != framing(position, start, stop):
-                        raise self._error(f"is damaged directly before {leaf.path!r}")
-                    position = stop
-            position = self.header.segments(leaf)[-1][1]
+        for leaf in leaves:
+            position = self._previous_stop[leaf.path]
+            for start, stop in self.header.segments(leaf):
+                if read(position, start) != framing(position, start, stop):
+                    raise self._error(f"is damaged directly before {leaf.path!r}")
+                position = stop
+
+    @functools.cached_property
+    def _previous_stop(self) -> dict[str, int]:
+        """For each leaf, where the data before it ends."""
+        leaves = self.header.leaves
+        stops = [0, *(self.header.segments(leaf)[-1][1] for leaf in leaves)]
+        return {leaf.path: stop for leaf, stop in zip(leaves, stops, strict=False)}
 
 
 def _open_regular(path: Path) -> BufferedReader:

@@ -91,13 +91,8 @@ def open_source(path: str | os.PathLike[str]) -> AbstractContextManager[Source]:
         return _Loaded(path, read_flax(path)) if _may_be_flax(path) else CheckpointFile(path)
     try:
         return _Loaded(path, other.read(path))
-    except CheckpointError as error:
-        prefix = "" if str(path) in str(error) else f"{str(path)!r} "
-        raise CheckpointError(f"{prefix}{error}") from error
     except Exception as error:
-        raise CheckpointError(
-            f"{str(path)!r} cannot be read as {path.suffix}: {error or repr(error)}"
-        ) from error
+        raise _named(path, error, "cannot be read") from error
 
 
 def write_source(
@@ -123,8 +118,19 @@ def write_source(
             frozen[name] = freeze(leaf)
         except (CheckpointError, RuntimeError) as error:
             raise CheckpointError(f"cannot save {name!r}: it {error}") from error
-    with replacing(path) as file:
-        other.write(file, Payload(frozen, dict(aliases or {}), dict(meta or {}), structure))
+    payload = Payload(frozen, dict(aliases or {}), dict(meta or {}), structure)
+    try:
+        with replacing(path) as file:
+            other.write(file, payload)
+    except Exception as error:
+        raise _named(path, error, "cannot be written") from error
+
+
+def _named(path: str | os.PathLike[str], error: Exception, what: str) -> CheckpointError:
+    name, reason = repr(os.fspath(path)), str(error) or repr(error)
+    if not isinstance(error, CheckpointError):
+        reason = f"{what}: {reason}"
+    return CheckpointError(reason if name in reason else f"{name} {reason}")
 
 
 def _may_be_flax(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from framework.errors import CheckpointError
 from framework.io.layout import Header, LeafInfo
-from framework.io.leaves import Leaf, decode
+from framework.io.leaves import Frozen, Leaf, decode
 from framework.io.matching import LoadReport, check, converted, match
 from framework.io.other_formats import OTHER_FORMATS
 from framework.io.paths import nearest, nested, renamer, selector
@@ -20,7 +20,17 @@ from framework.nodes.leaves import named_leaves
 from framework.nodes.state import _replace_at
 from framework.nodes.variable import Variable
 
-__all__ = ["Contents", "assign", "describe", "load", "load_states", "read", "save", "verify"]
+__all__ = [
+    "Contents",
+    "assign",
+    "describe",
+    "load",
+    "load_states",
+    "read",
+    "save",
+    "transfer",
+    "verify",
+]
 
 Names = str | Iterable[str] | None
 
@@ -201,6 +211,43 @@ def verify(path: str | os.PathLike[str]) -> None:
     """
     with open_source(path) as file:
         file.verify()
+
+
+def transfer(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    include: Names = None,
+    exclude: Names = None,
+    rename: Mapping[str, str] | None = None,
+) -> int:
+    """Copies leaves from one file to another, whose suffix says the format.
+
+    Args:
+        source: The file to read; every checksum is compared.
+        target: The file to write; it may be the same.
+        include: Globs of new paths to keep.
+        exclude: Globs of new paths to leave out.
+        rename: Old and new beginning of paths.
+
+    Returns:
+        How many leaves were copied.
+
+    Raises:
+        CheckpointError: A file cannot be read or written, or a leaf be stored.
+    """
+    with open_source(source) as file:
+        header = file.header
+        contents = select(header, include, exclude, rename or None)
+        arrays = file.read(contents.leaves.values())
+        leaves = {
+            name: Frozen(info.type, array)
+            for (name, info), array in zip(contents.leaves.items(), arrays, strict=True)
+        }
+        # The description of the tree names paths, and every leaf.
+        structure = header.structure if contents.whole else None
+        write_source(target, leaves, contents.aliases, header.meta, structure)
+    return len(leaves)
 
 
 def select(
