@@ -140,22 +140,27 @@ class ArrayOps:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
         return self.value.shape
 
     @property
     def dtype(self) -> Any:
+        """The data type."""
         return self.value.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self.value.ndim
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return self.value.size
 
     @property
     def T(self) -> jax.Array:  # noqa: N802
+        """The transpose."""
         return self.value.T
 
 
@@ -169,7 +174,14 @@ def _delegated(name: str) -> property:
     return property(lambda self: getattr(self.value, name), doc=f"`jax.Array.{name}` of the value.")
 
 
+# What only concrete arrays have, which exist only once JAX has started a backend.
+_CONCRETE = (
+    "aval", "block_until_ready", "clone", "delete", "devices", "format", "is_deleted", "is_ready", "layout",
+    "on_device_size_in_bytes", "platform", "tobytes", "tolist", "unsafe_buffer_pointer",
+    "weak_type",
+)  # fmt: skip
+
 # A `__getattr__` would do the same, but make every read of `.value` slower.
-for _name in (*dir(jax.Array), "weak_type"):
+for _name in (*dir(jax.Array), *_CONCRETE):
     if not _name.startswith("_") and not hasattr(ArrayOps, _name):
         setattr(ArrayOps, _name, _delegated(_name))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from framework.errors import UniqueNameError
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.members import Members, members_of
@@ -56,12 +57,9 @@ def _node_rows(members: Members, method: str) -> list[tuple[str, int, int]]:
     """For each row of ``nodes()``: path, index of the node, level."""
     levels = _levels(members)
     if method == "absolute":
-        names = [node.name for node in members.live_nodes()]
+        names = _names(members)
         return list(zip(names, range(len(names)), levels, strict=True))
-    paths: list[str] = []
-    for holder, keys in members.places:
-        above = paths[holder] if holder >= 0 else ""
-        paths.append(above if keys is None else _below(above, dotted(keys)))
+    paths = _paths(members)
     rows = [("", 0, 0)] if members.places and members.places[0][1] is None else []
     met: set[tuple[int, int]] = set()
     for holder, keys, index in members.edges:
@@ -69,7 +67,42 @@ def _node_rows(members: Members, method: str) -> list[tuple[str, int, int]]:
             met.add((holder, index))
             above, level = (paths[holder], levels[holder]) if holder >= 0 else ("", -1)
             rows.append((_below(above, dotted(keys)), index, level + 1))
+    _check_distinct([row[0] for row in rows], [row[1] for row in rows])
     return rows
+
+
+def _paths(members: Members) -> list[str]:
+    """The path from the root to the first meeting of each node."""
+    paths: list[str] = []
+    for holder, keys in members.places:
+        above = paths[holder] if holder >= 0 else ""
+        paths.append(above if keys is None else _below(above, dotted(keys)))
+    return paths
+
+
+def _names(members: Members) -> list[str]:
+    """The name of each node."""
+    names = [node.name for node in members.live_nodes()]
+    if len(set(names)) < len(names):  # Possible after `clear_name_cache()` only.
+        name = next(name for name in names if names.count(name) > 1)
+        places = [f".{path}" for n, path in zip(names, _paths(members), strict=True) if n == name]
+        raise UniqueNameError(
+            f"Several nodes have the name {name!r}: {', '.join(places)}. Give them other names, "
+            "such as `node.name = 'encoder'`, or collect with method='relative'."
+        )
+    return names
+
+
+def _check_distinct(paths: list[str], objects: Sequence[Any]) -> None:
+    """Refuse to collect two objects under one path."""
+    if len(set(paths)) < len(paths):
+        first: dict[str, Any] = {}
+        for path, obj in zip(paths, objects, strict=True):
+            if first.setdefault(path, obj) is not obj:
+                raise ValueError(
+                    f"Two objects would be collected as {path!r}. Choose other attribute names "
+                    "or dictionary keys for one of them."
+                )
 
 
 def _below(path: str, key: str) -> str:
@@ -78,23 +111,27 @@ def _below(path: str, key: str) -> str:
 
 def _absolute_paths(members: Members) -> list[str]:
     """The path by name for every meeting of a Variable."""
-    prefixes = [f"{node.name}." for node in members.live_nodes()]
+    prefixes = [f"{name}." for name in _names(members)]
     prefixes.append("")  # For holder -1, a root container.
-    return [
+    paths = [
         prefixes[holder] + (keys if type(keys) is str else dotted_variable(keys))
         for holder, keys in zip(members.holders, members.keys, strict=True)
     ]
+    _check_distinct(paths, members.live_variables())
+    return paths
 
 
 def _variable_rows(members: Members, method: str) -> list[tuple[str, int, int, int]]:
-    """For each row of ``vars()``: path, index of the meeting, index of the node, level."""
+    """For each row of ``vars()``: path, index of the meeting, row of the node, level."""
     held: list[list[tuple[str, int]]] = [[] for _ in range(len(members.places) + 1)]
     for meeting, (holder, keys) in enumerate(zip(members.holders, members.keys, strict=True)):
         held[holder].append((dotted_variable(keys), meeting))
     rows = [(suffix, meeting, -1, 0) for suffix, meeting in held[-1]]
-    for path, index, level in _node_rows(members, method):
+    for row, (path, index, level) in enumerate(_table(members, _node_rows, method)):
         prefix = f"{path}." if path else ""
-        rows += [(prefix + suffix, meeting, index, level) for suffix, meeting in held[index]]
+        rows += [(prefix + suffix, meeting, row, level) for suffix, meeting in held[index]]
+    variables = members.live_variables()
+    _check_distinct([row[0] for row in rows], [variables[row[1]] for row in rows])
     return rows
 
 
@@ -156,17 +193,17 @@ def collect_variables(
             zip(_table(members, _absolute_paths), variables, strict=True)
         )
     table = _table(members, _variable_rows, method)
-    rows = ((path, variables[meeting], node, depth) for path, meeting, node, depth in table)
+    rows = ((path, variables[meeting], row, depth) for path, meeting, row, depth in table)
     if exclude_types is not None:
         rows = (
-            row
-            for row in (*rows, *_view_rows(members, method))
-            if not isinstance(row[1], exclude_types)
+            found
+            for found in (*rows, *_view_rows(members, method))
+            if not isinstance(found[1], exclude_types)
         )
     return ArrayCollector._trusted(
         (path, variable)
-        for path, variable, node, depth in rows
-        if (level < 0 or depth <= level) and (include_self or node != 0)
+        for path, variable, row, depth in rows
+        if (level < 0 or depth <= level) and (include_self or row != 0)
     )
 
 
@@ -174,7 +211,9 @@ def own_variables(node: Any) -> dict[str, Any]:
     """The Variables of a node itself by attribute, those of its children left out."""
     members = members_of(node)
     meetings = zip(members.holders, members.keys, members.live_variables(), strict=True)
-    return {dotted_variable(keys): var for holder, keys, var in meetings if holder == 0}
+    own = [(dotted_variable(keys), variable) for holder, keys, variable in meetings if holder == 0]
+    _check_distinct([key for key, _ in own], [variable for _, variable in own])
+    return dict(own)
 
 
 def _view_rows(members: Members, method: str) -> Iterator[tuple[str, VariableView, int, int]]:
@@ -182,9 +221,9 @@ def _view_rows(members: Members, method: str) -> Iterator[tuple[str, VariableVie
     held: dict[int, list[Place]] = {}
     for place in members.views:
         held.setdefault(place[0], []).append(place)
-    for path, index, level in _table(members, _node_rows, method):
+    for row, (path, index, level) in enumerate(_table(members, _node_rows, method)):
         for _, keys in held.get(index, ()):
-            yield _below(path, dotted_variable(keys)), at(nodes[index], keys), index, level
+            yield _below(path, dotted_variable(keys)), at(nodes[index], keys), row, level
 
 
 def at(node: Any, keys: Any) -> Any:

@@ -12,6 +12,17 @@ from framework.nodes.variable import Variable
 __all__ = ["ArrayCollector", "Collector", "References", "TensorCollector"]
 
 
+def _flatten_with_keys(collector: Collector) -> tuple[Any, Any]:
+    children, keys = collector.tree_flatten()
+    return [(tree_util.DictKey(k), v) for k, v in zip(keys, children, strict=True)], keys
+
+
+def _register(cls: type[Collector]) -> None:
+    tree_util.register_pytree_with_keys(
+        cls, _flatten_with_keys, cls.tree_unflatten, cls.tree_flatten
+    )
+
+
 class Collector(dict[Any, Any]):
     """A dictionary that never silently replaces one object by another.
 
@@ -22,8 +33,20 @@ class Collector(dict[Any, Any]):
     {'a': 1, 'b': 2}
     """
 
-    # Counts changes, so that an unchanged collector is recognised without a look at its items.
-    _version: int = 0
+    # Counts changes, so that an unchanged collector is recognised without a look at its items. A
+    # slot, so that it is no part of what the collector holds.
+    __slots__ = ("__weakref__", "_version")
+
+    _version: int
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._version = 0
+        return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _register(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -32,11 +55,7 @@ class Collector(dict[Any, Any]):
 
     def __setitem__(self, key: Hashable, value: Any) -> None:
         self._check(key, value)
-        if key in self and super().__getitem__(key) is not value:
-            raise ValueError(
-                f"{type(self).__name__} holds another {type(self[key]).__name__} under the key "
-                f"{key!r}. Use another key, or `.replace({key!r}, new)`."
-            )
+        self._check_free(key, value)
         self._version += 1
         super().__setitem__(key, value)
 
@@ -68,13 +87,27 @@ class Collector(dict[Any, Any]):
     def __ior__(self, other: Any) -> Self:  # type: ignore[override]
         return self.update(other)
 
+    def __or__(self, other: Any) -> Self:
+        return self.copy().update(other)
+
+    def copy(self) -> Self:
+        """A collector of its own with the same items."""
+        return self._like(self.items())
+
     def _check(self, key: Hashable, value: Any) -> None:
         """Refuse values that this kind of collector does not take."""
+
+    def _check_free(self, key: Hashable, value: Any) -> None:
+        if key in self and self[key] is not value:
+            raise ValueError(
+                f"{type(self).__name__} holds another {type(self[key]).__name__} under the key "
+                f"{key!r}. Use another key, or `.replace({key!r}, new)`."
+            )
 
     @classmethod
     def _trusted(cls, items: Iterable[tuple[Any, Any]]) -> Self:
         """Make a collector of items that are known to be right."""
-        collector = cls()
+        collector = cls.__new__(cls)
         dict.update(collector, items)
         return collector
 
@@ -88,7 +121,9 @@ class Collector(dict[Any, Any]):
         self[key] = new_value
 
     def update(self, other: Any = (), /, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Add items; the items of a list or tuple get the keys ``_var0``, ``_var1``, …
+        """Add all items, or none if one of them is refused.
+
+        The items of a list or tuple get the keys ``_var0``, ``_var1`` and so on.
 
         Returns:
             This collector.
@@ -106,15 +141,19 @@ class Collector(dict[Any, Any]):
             raise AssertionError(
                 f"update() takes a dict, a list or a tuple, but got a {type(other).__name__}."
             )
-        for key, value in {**items, **kwargs}.items():
+        items |= kwargs
+        for key, value in items.items():
+            self._check(key, value)
+            self._check_free(key, value)
+        for key, value in items.items():
             self[key] = value
         return self
 
     def __add__(self, other: Any) -> Self:
-        return self._like(self.items()).update(other)
+        return self.copy().update(other)
 
     def __sub__(self, other: Any) -> Self:
-        kept = self._like(self.items())
+        kept = self.copy()
         if isinstance(other, Mapping):
             for key, value in other.items():
                 if key not in kept or kept[key] is not value:
@@ -138,7 +177,8 @@ class Collector(dict[Any, Any]):
         if not keys and isinstance(item, Hashable) and item in self:
             keys = [item]
         if not keys:
-            raise ValueError(f"Can't remove {item!r}: it is neither a key nor a value here.")
+            what = repr(item) if isinstance(item, str) else f"this {type(item).__name__}"
+            raise ValueError(f"Can't remove {what}: it is neither a key nor a value here.")
         return keys
 
     def subset(self, type_: type | tuple[type, ...]) -> Self:
@@ -172,6 +212,9 @@ class Collector(dict[Any, Any]):
     def tree_unflatten(cls, aux: Sequence[Any], dynamic_values: Sequence[Any]) -> Self:
         """Put values under the keys, without any check."""
         return cls._trusted(zip(aux, dynamic_values, strict=True))
+
+
+_register(Collector)
 
 
 class ArrayCollector(Collector):
@@ -209,18 +252,3 @@ class References(ArrayCollector):
     As an attribute of an object, it adds nothing to the object's ``vars()``, leaves and files. In
     a copy of a whole graph, it refers to the copies of the Variables that the graph owns.
     """
-
-
-def _flatten_with_keys(collector: Collector) -> tuple[Any, Any]:
-    children, keys = collector.tree_flatten()
-    return [(tree_util.DictKey(k), v) for k, v in zip(keys, children, strict=True)], keys
-
-
-def _register(cls: type[Collector]) -> None:
-    tree_util.register_pytree_with_keys(
-        cls, _flatten_with_keys, cls.tree_unflatten, cls.tree_flatten
-    )
-
-
-for _class in (Collector, ArrayCollector, References):
-    _register(_class)

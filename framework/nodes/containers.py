@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
@@ -72,10 +73,40 @@ class _CheckedList(list[Any]):
             _checked(self, value, self._holds, index)
         super().__setitem__(index, value)
 
+    # Items go by identity, since `==` of Variables is elementwise.
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is own for own in self)
+
+    def count(self, value: Any) -> int:
+        """How often the item is in the list."""
+        return sum(value is own for own in self)
+
+    def index(self, value: Any, start: SupportsIndex = 0, stop: SupportsIndex | None = None) -> int:
+        """Where the item is first.
+
+        Raises:
+            ValueError: It is not in the list.
+        """
+        for position in range(len(self))[start:stop]:
+            if self[position] is value:
+                return position
+        raise ValueError(f"This {type(value).__name__} is not in the {type(self).__name__}.")
+
+    def remove(self, value: Any) -> None:
+        """Remove the item where it is first.
+
+        Raises:
+            ValueError: It is not in the list.
+        """
+        del self[self.index(value)]
 
     def copy(self) -> Any:
         """A list of its own with the same items."""
@@ -88,11 +119,28 @@ class _CheckedDict(dict[Any, Any]):
     _holds: Any
     _content: str
 
+    def _check(self, key: Any, value: Any) -> None:
+        """Refuse what may not be set under the key."""
+        _checked(self, value, self._holds, key)
+
     def update(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Set items; returns this dictionary."""
-        for key, value in dict(*args, **kwargs).items():
+        """Set all items, or none if one of them is refused; returns this dictionary."""
+        items = dict(*args, **kwargs)
+        for key, value in items.items():
+            self._check(key, value)
+        for key, value in items.items():
             self[key] = value
         return self
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[override]
+        return self.update(other)
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy().update(other)
+
+    def copy(self) -> Any:
+        """A dictionary of its own with the same items."""
+        return copy.copy(self)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """The value under the key, set to the default if there is none."""
@@ -104,6 +152,9 @@ class _CheckedDict(dict[Any, Any]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
 
 
 class VarList(_CheckedList):
@@ -145,11 +196,18 @@ class VarDict(_CheckedDict):
         super().__init__()
         self.update(*args, **kwargs)
 
+    def _check(self, key: Any, value: Any) -> None:
+        if key in self:
+            self[key]._checked(raw(value))
+        else:
+            super()._check(key, value)
+
     def __setitem__(self, key: Any, value: Any) -> None:
         if key in self:
             self[key].value = raw(value)
         else:
-            super().__setitem__(key, _checked(self, value, Variable, key))
+            self._check(key, value)
+            super().__setitem__(key, value)
 
 
 class NodeList(_CheckedList):
@@ -192,13 +250,16 @@ class NodeDict(_CheckedDict):
                 )
         self.update(kwargs)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        _checked(self, value, self._holds, key)
+    def _check(self, key: Any, value: Any) -> None:
+        super()._check(key, value)
         if getattr(self, "check_unique", False) and key in self and self[key] is not value:
             raise KeyError(
                 f"Another {type(self[key]).__name__} is held under the key {key!r}. "
                 "Use another key, or delete the old entry first."
             )
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._check(key, value)
         super().__setitem__(key, value)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
 from framework.errors import BrainPyError, UniqueNameError
@@ -17,7 +19,7 @@ __all__ = [
 ]
 
 _holders: WeakValueDictionary[str, object] = WeakValueDictionary()
-_counters: dict[str, int] = {}
+_counters: dict[str, Iterator[int]] = {}
 
 
 def get_unique_name(type_: str) -> str:
@@ -33,11 +35,9 @@ def get_unique_name(type_: str) -> str:
     >>> get_unique_name("Dense"), get_unique_name("Dense")
     ('Dense0', 'Dense1')
     """
-    number = _counters.get(type_, 0)
-    while (name := f"{type_}{number}") in _holders:
-        number += 1
-    _counters[type_] = number + 1
-    return name
+    # Drawing from an iterator, unlike counting in a dictionary, is safe among threads.
+    numbers = _counters.setdefault(type_, itertools.count())
+    return next(name for number in numbers if (name := f"{type_}{number}") not in _holders)
 
 
 def is_free(name: str) -> bool:

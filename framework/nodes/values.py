@@ -14,10 +14,11 @@ from framework.nodes.array import raw
 
 __all__ = [
     "BATCH_AXIS",
+    "cast_to",
     "checked_axis_names",
-    "differ_in_precision",
     "frozen_index",
     "initial_value",
+    "plain_index",
     "summary",
     "thawed_index",
 ]
@@ -27,6 +28,7 @@ BATCH_AXIS = "BATCH"
 
 
 def initial_value(data: Any, dtype: Any) -> jax.Array:
+    """The array for a new Variable: zeros for a shape, else the data, never weakly typed."""
     data = raw(data)
     if is_shape(data):
         return jnp.zeros(data, dtype)
@@ -53,6 +55,11 @@ def is_shape(data: Any) -> bool:
 def checked_axis_names(
     ndim: int, batch_axis: int | None, names: Sequence[str] | None
 ) -> tuple[str, ...] | None:
+    """The names of all axes.
+
+    Raises:
+        MathError: ``batch_axis`` is no axis, or the names don't fit.
+    """
     if batch_axis is not None and not 0 <= batch_axis < ndim:
         raise MathError(
             f"batch_axis={batch_axis} is not an axis of an array with {ndim} dimensions. "
@@ -68,9 +75,40 @@ def checked_axis_names(
     return names
 
 
-def differ_in_precision(got: Any, dtype: Any) -> bool:
-    kinds = (jnp.bool_, jnp.unsignedinteger, jnp.signedinteger, jnp.floating, jnp.complexfloating)
-    return any(jnp.issubdtype(got, kind) and jnp.issubdtype(dtype, kind) for kind in kinds)
+def cast_to(value: Any, dtype: Any) -> jax.Array | None:
+    """Convert what may be assigned to an array of the dtype; None for what may not.
+
+    A jax array must have exactly the dtype, unless it is weakly typed; a numpy array may differ in
+    precision; a Python scalar is cast. Nothing loses an imaginary part.
+    """
+    got = getattr(value, "dtype", None)
+    if isinstance(value, jax.Array):
+        if not getattr(value, "weak_type", False):
+            return value if got == dtype else None
+        if _is_complex(got) and not _is_complex(dtype):
+            return None
+        return jax.lax.convert_element_type(value, dtype)
+    if jnp.issubdtype(dtype, jax.dtypes.extended) or (
+        isinstance(value, complex) and not _is_complex(dtype)
+    ):
+        return None
+    if got is not None and got != dtype and not _differ_in_precision(got, dtype):
+        return None
+    try:
+        return jnp.array(value, dtype=dtype)
+    except OverflowError:
+        return None
+
+
+def _is_complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.complexfloating)
+
+
+_KINDS = (jnp.bool_, jnp.unsignedinteger, jnp.signedinteger, jnp.floating, jnp.complexfloating)
+
+
+def _differ_in_precision(got: Any, dtype: Any) -> bool:
+    return any(jnp.issubdtype(got, kind) and jnp.issubdtype(dtype, kind) for kind in _KINDS)
 
 
 def summary(value: Any) -> str:
@@ -94,10 +132,17 @@ def _short_dtype(dtype: Any) -> str:
     return f"{_SHORT[stem]}{name[len(stem) :]}" if stem in _SHORT else name
 
 
+def plain_index(index: Any) -> Any:
+    """An index without Variables and lists, which JAX does not take."""
+    if isinstance(index, tuple):
+        return tuple(map(plain_index, index))
+    return np.asarray(index) if isinstance(index, list) else raw(index)
+
+
 def frozen_index(index: Any) -> Any:
     """A hashable form of an index."""
-    if isinstance(index, (tuple, list)):
-        return (type(index), tuple(frozen_index(i) for i in index))
+    if isinstance(index, tuple):
+        return (tuple, tuple(map(frozen_index, index)))
     if isinstance(index, slice):
         return (slice, (index.start, index.stop, index.step))
     if isinstance(index, (np.ndarray, jax.Array)):
@@ -116,4 +161,4 @@ def thawed_index(frozen: Any) -> Any:
     if kind is np.ndarray:
         dtype, shape, data = content
         return np.frombuffer(data, dtype).reshape(shape)
-    return kind(thawed_index(i) for i in content)
+    return tuple(map(thawed_index, content))

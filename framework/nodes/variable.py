@@ -18,8 +18,8 @@ from framework.nodes.array import ArrayLike, ArrayOps
 from framework.nodes.frames import active, concrete, current_trace, is_tracer, local, next_serial
 from framework.nodes.handles import Handle
 from framework.nodes.values import (
+    cast_to,
     checked_axis_names,
-    differ_in_precision,
     initial_value,
     summary,
 )
@@ -175,24 +175,14 @@ class Variable(ArrayOps):
         return self._cast(value, held.dtype)
 
     def _cast(self, value: Any, dtype: Any) -> Any:
-        got = value.dtype if hasattr(value, "dtype") else None
-        if isinstance(value, jax.Array):
-            weak = getattr(value, "weak_type", False)
-            fits = weak or got == dtype
-        else:
-            weak, fits = True, got is None or got == dtype or differ_in_precision(got, dtype)
-        kept_imaginary = jnp.issubdtype(dtype, jnp.complexfloating) or not np.iscomplexobj(value)
-        if not fits or not kept_imaginary:
+        cast = cast_to(value, dtype)
+        if cast is None:
             raise MathError(
                 f"{self._label()} has dtype {dtype}, but got "
-                f"{got or type(value).__name__}. Convert it with `.astype({dtype})` "
-                "if that is what you want."
+                f"{getattr(value, 'dtype', None) or repr(value)}. Convert it with "
+                f"`.astype({dtype})` if that is what you want."
             )
-        if not weak:
-            return value
-        if isinstance(value, jax.Array):
-            return jax.lax.convert_element_type(value, dtype)
-        return jnp.array(value, dtype=dtype)
+        return cast
 
     def _fits_but_batch(self, new: tuple[int, ...], held: tuple[int, ...]) -> bool:
         axis = self.batch_axis

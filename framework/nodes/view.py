@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from framework.nodes.array import ArrayLike, raw
+from framework.nodes.array import ArrayLike
 from framework.nodes.frames import current_trace, local, next_serial
 from framework.nodes.handles import Handle
-from framework.nodes.values import frozen_index, thawed_index
+from framework.nodes.values import frozen_index, plain_index, thawed_index
 from framework.nodes.variable import Notes, Variable, creation_line
 
 __all__ = ["VariableView"]
@@ -43,7 +43,7 @@ class VariableView(Variable):
                 f"VariableView looks at a Variable, but got a {type(value).__name__}. "
                 "Write `VariableView(Variable(...), index)`."
             )
-        self._settle(value, raw(index), origin=creation_line())
+        self._settle(value, plain_index(index), origin=creation_line())
 
     @property
     def value(self) -> Any:
@@ -59,7 +59,11 @@ class VariableView(Variable):
         target._store(target.value.at[self.index].set(value))
 
     def _shown(self) -> Any:
-        return jax.eval_shape(lambda x: x[self.index], self.target._shown())
+        shown = self.target._shown()
+        try:
+            return jax.eval_shape(lambda x: x[self.index], shown)
+        except (TypeError, IndexError, ValueError):  # The target holds no such array at present.
+            return shown
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
         if local.handles_up_to is not None and self._serial <= local.handles_up_to:
