@@ -25,7 +25,14 @@ from framework.nodes.naming import clear_name_cache, get_unique_name
 from framework.nodes.values import BATCH_AXIS
 from framework.nodes.variable import Parameter, TrainVar, Variable
 from framework.nodes.view import VariableView
-from framework.transforms.autodiff import grad
+from framework.transforms.autodiff import (
+    grad,
+    hessian,
+    jacfwd,
+    jacobian,
+    jacrev,
+    vector_grad,
+)
 from framework.transforms.jit import cls_jit, jit
 
 __all__ = [
@@ -56,12 +63,17 @@ __all__ = [
     "function",
     "get_unique_name",
     "grad",
+    "hessian",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jit",
     "node_dict",
     "node_list",
     "to_object",
     "var_dict",
     "var_list",
+    "vector_grad",
 ]
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`grad`: derivatives of stateful functions."""
+"""Derivatives of stateful functions: `grad`, `vector_grad`, Jacobians, Hessians."""
 
 from __future__ import annotations
 
@@ -7,126 +7,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
 
-from framework.nodes.array import raw
-from framework.nodes.variable import Variable
-from framework.transforms.functionalize import Output, functionalize
-from framework.transforms.targets import Targets
+from framework.transforms.derivative import Derivative, Place, Pure
 
-__all__ = ["Derivative", "grad"]
-
-Pure = Callable[[list[Any], list[Any]], tuple[Any, Any]]
-"""Values of Variables and arrays in; value and all the rest out."""
-
-
-class Derivative:
-    """A function that computes derivatives of another. Made by :func:`grad` and the like.
-
-    Args:
-        fun: The function to differentiate.
-        differentiate: Takes a pure function and the values of its targets; returns their
-            derivatives, the value and the rest.
-        grad_vars: Variables, objects, and lists, tuples and dicts of them.
-        argnums: Positions of arguments.
-        has_aux: Whether the function returns a pair of its value and anything else.
-        return_value: Whether to return the value, too.
-        allow_int: Whether integer Variables may be targets.
-    """
-
-    def __init__(
-        self,
-        fun: Callable[..., Any],
-        differentiate: Callable[[Pure, list[Any], list[Any]], tuple[Any, Any, Any]],
-        grad_vars: Any,
-        argnums: int | Sequence[int] | None,
-        has_aux: bool,
-        return_value: bool,
-        allow_int: bool = False,
-    ) -> None:
-        self.fun = fun
-        self.differentiate = differentiate
-        self.grad_vars = grad_vars
-        self.argnums = 0 if argnums is None and grad_vars is None else argnums
-        self.has_aux = has_aux
-        self.return_value = return_value
-        self.allow_int = allow_int
-        functools.update_wrapper(self, fun, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        positions = self._positions(len(args))
-        targets = Targets(self.grad_vars, [args[i] for i in positions], self.allow_int)
-        written: list[Variable] = []
-
-        def pure(values: list[Any], arrays: list[Any]) -> tuple[Any, Any]:
-            full = list(args)
-            for position, argument in zip(positions, targets.arguments(arrays), strict=True):
-                full[position] = argument
-            known = dict(zip(targets.variables, values, strict=True))
-            out, frame = functionalize(self.fun, known, full, kwargs)
-            value, aux = self._split(out)
-            written[:] = frame.writes
-            return value, (Output(aux, frame.serial), value, [frame.values[v] for v in written])
-
-        values = [variable.value for variable in targets.variables]
-        of_variables, of_arrays, rest = self.differentiate(pure, values, targets.arrays)
-        aux, value, new = rest
-        for variable, result in zip(written, new, strict=True):
-            variable._store(result)
-        return self._arranged(targets.image(of_variables, of_arrays), value, aux)
-
-    def _positions(self, count: int) -> list[int]:
-        if self.argnums is None:
-            return []
-        numbers = (self.argnums,) if isinstance(self.argnums, int) else tuple(self.argnums)
-        for number in numbers:
-            if not -count <= number < count:
-                raise ValueError(
-                    f"argnums={self.argnums} asks for argument {number}, but "
-                    f"{getattr(self.fun, '__name__', 'the function')} got {count}."
-                )
-        return [number % count for number in numbers]
-
-    def _split(self, out: Any) -> tuple[Any, Any]:
-        if self.has_aux:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(
-                    "With has_aux=True the function must return a pair (value, aux), but it "
-                    f"returned a {type(out).__name__}."
-                )
-            return raw(out[0]), out[1]
-        return raw(out), None
-
-    def _arranged(self, images: tuple[Any, Any], value: Any, aux: Any) -> Any:
-        of_grad_vars, of_arguments = images
-        if isinstance(self.argnums, int):
-            of_arguments = of_arguments[0]
-        elif self.argnums is not None:
-            of_arguments = tuple(of_arguments)
-        if self.grad_vars is None:
-            grads = of_arguments
-        else:
-            grads = of_grad_vars if self.argnums is None else (of_grad_vars, of_arguments)
-        result = (grads,)
-        if self.return_value:
-            result += (value,)
-        if self.has_aux:
-            result += (aux,)
-        return result if len(result) > 1 else grads
+__all__ = ["grad", "hessian", "jacfwd", "jacobian", "jacrev", "vector_grad"]
 
 
 def grad(
-    func: Callable[..., Any],
+    func: Callable[..., Any] | None = None,
     grad_vars: Any = None,
     argnums: int | Sequence[int] | None = None,
     holomorphic: bool = False,
     allow_int: bool = False,
     has_aux: bool | None = None,
     return_value: bool = False,
-) -> Derivative:
+) -> Any:
     """Differentiate a scalar function that may read and write Variables.
 
     Args:
-        func: Returns a scalar; with ``has_aux`` a pair of a scalar and anything else.
+        func: Returns a scalar; with ``has_aux`` a pair of a scalar and anything else. Without it,
+            a decorator is returned.
         grad_vars: Variables, objects, and lists, tuples and dicts of them.
         argnums: Positions of arguments: arrays, trees of arrays, or objects. 0 if there are no
             ``grad_vars`` either.
@@ -140,14 +43,15 @@ def grad(
         or a pair of both; followed by the value and by what comes beside it, if asked for.
 
     Raises:
-        TypeError: The function does not return a scalar.
+        TypeError: At a call, if the function does not return a scalar.
 
+    >>> from framework.nodes.variable import Variable
     >>> w = Variable(jnp.array([1.0, 2.0]))
     >>> grad(lambda x: jnp.sum(w * x), w)(3.0)
     Array([3., 3.], dtype=float32)
     """
 
-    def differentiate(pure: Pure, values: list[Any], arrays: list[Any]) -> tuple[Any, Any, Any]:
+    def differentiate(pure: Pure, values: list[Any], arrays: list[Any], place: Place) -> Any:
         def checked(*targets: Any) -> tuple[Any, Any]:
             value, rest = pure(*targets)
             if isinstance(value, (tuple, list, dict)):
@@ -161,9 +65,183 @@ def grad(
         differentiated = jax.value_and_grad(
             checked, (0, 1), has_aux=True, holomorphic=holomorphic, allow_int=allow_int
         )
-        (_, rest), (of_values, of_arrays) = differentiated(values, arrays)
-        return of_values, of_arrays, rest
+        (_, rest), grads = differentiated(values, arrays)
+        return place(*grads), rest
 
-    return Derivative(
-        func, differentiate, grad_vars, argnums, bool(has_aux), return_value, allow_int
-    )
+    return _derivative(func, differentiate, grad_vars, argnums, has_aux, return_value, allow_int)
+
+
+def vector_grad(
+    func: Callable[..., Any] | None = None,
+    grad_vars: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    return_value: bool = False,
+    has_aux: bool | None = None,
+) -> Any:
+    """Differentiate the sum of all outputs: the vector-Jacobian product with ones.
+
+    Args:
+        func: Returns an array, or a tree of arrays.
+        grad_vars: See :func:`grad`.
+        argnums: See :func:`grad`.
+        return_value: See :func:`grad`.
+        has_aux: See :func:`grad`.
+
+    Returns:
+        A function that returns what one of :func:`grad` does.
+
+    >>> vector_grad(lambda x: x**2)(jnp.array([1.0, 2.0]))
+    Array([2., 4.], dtype=float32)
+    """
+
+    def differentiate(pure: Pure, values: list[Any], arrays: list[Any], place: Place) -> Any:
+        value, pullback, rest = jax.vjp(pure, values, arrays, has_aux=True)
+        return place(*pullback(tree_util.tree_map(_one, value))), rest
+
+    return _derivative(func, differentiate, grad_vars, argnums, has_aux, return_value)
+
+
+def jacrev(
+    func: Callable[..., Any] | None = None,
+    grad_vars: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    return_value: bool = False,
+    has_aux: bool | None = None,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Any:
+    """Compute the Jacobian in reverse mode, one output at a time.
+
+    Args:
+        func: Returns an array, or a tree of arrays.
+        grad_vars: See :func:`grad`.
+        argnums: See :func:`grad`.
+        return_value: See :func:`grad`.
+        has_aux: See :func:`grad`.
+        holomorphic: See :func:`grad`.
+        allow_int: See :func:`grad`.
+
+    Returns:
+        A function that returns, in the place of each array of the output, the derivatives as
+        :func:`grad` returns them, each of shape ``(*output.shape, *target.shape)``.
+
+    >>> jacrev(lambda x: x**2)(jnp.array([1.0, 2.0]))
+    Array([[2., 0.],
+           [0., 4.]], dtype=float32)
+    """
+    transform = functools.partial(jax.jacrev, holomorphic=holomorphic, allow_int=allow_int)
+    differentiate = _jacobian_of(transform, _rows)
+    return _derivative(func, differentiate, grad_vars, argnums, has_aux, return_value, allow_int)
+
+
+def jacfwd(
+    func: Callable[..., Any] | None = None,
+    grad_vars: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    return_value: bool = False,
+    has_aux: bool | None = None,
+    holomorphic: bool = False,
+) -> Any:
+    """Compute the Jacobian in forward mode, one input at a time.
+
+    Args:
+        func: Returns an array, or a tree of arrays.
+        grad_vars: See :func:`grad`.
+        argnums: See :func:`grad`.
+        return_value: See :func:`grad`.
+        has_aux: See :func:`grad`.
+        holomorphic: See :func:`grad`.
+
+    Returns:
+        A function that returns what one of :func:`jacrev` does.
+
+    >>> jacfwd(lambda x: x**2)(jnp.array([1.0, 2.0]))
+    Array([[2., 0.],
+           [0., 4.]], dtype=float32)
+    """
+    differentiate = _jacobian_of(functools.partial(jax.jacfwd, holomorphic=holomorphic), _rows)
+    return _derivative(func, differentiate, grad_vars, argnums, has_aux, return_value)
+
+
+jacobian = jacrev
+
+
+def hessian(
+    func: Callable[..., Any] | None = None,
+    grad_vars: Any = None,
+    argnums: int | Sequence[int] | None = None,
+    return_value: bool = False,
+    has_aux: bool | None = None,
+    holomorphic: bool = False,
+) -> Any:
+    """Compute the second derivatives.
+
+    Args:
+        func: Returns an array, or a tree of arrays.
+        grad_vars: See :func:`grad`.
+        argnums: See :func:`grad`.
+        return_value: See :func:`grad`.
+        has_aux: See :func:`grad`.
+        holomorphic: See :func:`grad`.
+
+    Returns:
+        A function that returns, in the place of each target, derivatives with respect to all
+        targets, each of shape ``(*output.shape, *target.shape, *other_target.shape)``.
+
+    >>> hessian(lambda x: jnp.sum(x**3))(jnp.array([1.0, 2.0]))
+    Array([[ 6.,  0.],
+           [ 0., 12.]], dtype=float32)
+    """
+    differentiate = _jacobian_of(functools.partial(jax.hessian, holomorphic=holomorphic), _blocks)
+    return _derivative(func, differentiate, grad_vars, argnums, has_aux, return_value)
+
+
+def _derivative(
+    func: Callable[..., Any] | None,
+    differentiate: Any,
+    grad_vars: Any,
+    argnums: int | Sequence[int] | None,
+    has_aux: bool | None,
+    return_value: bool,
+    allow_int: bool = False,
+) -> Any:
+    def decorate(fun: Callable[..., Any]) -> Derivative:
+        return Derivative(
+            fun, differentiate, grad_vars, argnums, bool(has_aux), return_value, allow_int
+        )
+
+    return decorate if func is None else decorate(func)
+
+
+def _jacobian_of(transform: Callable[..., Any], placed: Callable[[Place, Any], Any]) -> Any:
+    """How to differentiate by one of JAX's transforms, which see the output as a list."""
+
+    def differentiate(pure: Pure, values: list[Any], arrays: list[Any], place: Place) -> Any:
+        structure: list[Any] = []
+
+        def flat(*targets: Any) -> tuple[list[Any], Any]:
+            value, rest = pure(*targets)
+            leaves, treedef = tree_util.tree_flatten(value)
+            structure[:] = [treedef]
+            return leaves, rest
+
+        derivatives, rest = transform(flat, argnums=(0, 1), has_aux=True)(values, arrays)
+        images = [placed(place, derivative) for derivative in derivatives]
+        return tree_util.tree_unflatten(structure[0], images), rest
+
+    return differentiate
+
+
+def _rows(place: Place, derivative: Any) -> Any:
+    return place(*derivative)
+
+
+def _blocks(place: Place, derivative: Any) -> Any:
+    of_variables, of_arrays = derivative
+    return place([place(*row) for row in of_variables], [place(*row) for row in of_arrays])
+
+
+def _one(value: Any) -> Any:
+    if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+        return jnp.ones_like(value)
+    return np.zeros(np.shape(value), jax.dtypes.float0)
