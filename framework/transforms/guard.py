@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CellType
 from typing import Any
 from weakref import ref
 
@@ -20,10 +21,12 @@ class Guard:
         bindings: The names under which the function finds them.
     """
 
-    __slots__ = ("_bindings", "_change", "_graphs", "_roots", "_watches")
+    __slots__ = ("_cells", "_change", "_globals", "_graphs", "_readers", "_roots", "_watches")
 
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
-        self._bindings = bindings
+        self._cells = [(b.place, b.value) for b in bindings if isinstance(b.place, CellType)]
+        self._globals = [(b.place, b.text, b.value) for b in bindings if type(b.place) is dict]
+        self._readers = [(b.place, b.value) for b in bindings if callable(b.place)]
         nodes = [root for root in roots.values() if isinstance(root, Node)]
         self._roots = [ref(node) for node in nodes]
         graphs = [graph_of(node) for node in nodes]
@@ -40,8 +43,14 @@ class Guard:
     def holds(self) -> bool:
         """Tell whether the trace is still right. Runs at every call."""
         try:
-            for _, read, key, value in self._bindings:
-                if read(key) is not value():
+            for cell, value in self._cells:
+                if cell.cell_contents is not value():
+                    return False
+            for namespace, name, value in self._globals:
+                if namespace[name] is not value():
+                    return False
+            for read, value in self._readers:
+                if read() is not value():
                     return False
             if self._change == changes.count:
                 for node, attribute, watch in self._watches:

@@ -31,6 +31,8 @@ class Jit:
         fun: The function.
         options: Options of `jax.jit`.
         max_traces: How many traces are allowed.
+        watch_values: Whether plain values that the function finds by name lead to a new trace, too,
+            when the name is bound to others.
         **arguments: Which arguments are static or donated, see :class:`Arguments`.
     """
 
@@ -39,9 +41,11 @@ class Jit:
         fun: Callable[..., Any],
         options: dict[str, Any] | None = None,
         max_traces: int | None = None,
+        watch_values: bool = False,
         **arguments: Any,
     ) -> None:
         self.fun = fun
+        self.watch_values = watch_values
         self.options = options or {}
         self.arguments = Arguments(fun, **arguments)
         # Positions of a method count without self.
@@ -90,18 +94,25 @@ class Jit:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
+        # Plain arrays need no flattening, and their number is all there is to know of them.
+        if not kwargs and _array_types.issuperset(map(type, args)):
+            entry = self._entries.get(len(args))
+            if entry is not None and not jax.config.jax_disable_jit:
+                return self._run(entry, list(args))
         return self._call(None, args, kwargs)
 
     def _call(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        config = jax.config
-        if config.jax_disable_jit:
+        if jax.config.jax_disable_jit:
             return self._run_eagerly(bound, args, kwargs)
-        entry, leaves = self._entry(bound, args, kwargs)
+        return self._run(*self._entry(bound, args, kwargs))
+
+    def _run(self, entry: Entry, leaves: list[Any]) -> Any:
         variant = entry.variants[0] if entry.variants else None
-        if variant is None or not variant.is_right():
+        if variant is None or not (variant.program.alive and variant.guard.holds()):
             variant = entry.variant(leaves)
         donated, kept = entry.split(leaves) if self.arguments.has_donated else ([], leaves)
         top = local.frame is None
+        config = jax.config
         reuse = top and not (config.jax_debug_nans or config.jax_debug_infs)
         program = variant.program
         try:
@@ -125,15 +136,11 @@ class Jit:
         return self.arguments if bound is None else self._of_method()
 
     def _entry(self, bound: Any, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
-        static = self.arguments.has_static
-        if not (static or kwargs) and bound is None and _array_types.issuperset(map(type, args)):
-            # Plain arrays need no flattening, and their number is all there is to know of them.
-            entry = self._entries.get(len(args))
-            if entry is not None:
-                return entry, list(args)
-            entry = self._entries[len(args)] = self._flattened(bound, args, kwargs)[0]
-            return entry, list(args)
-        return self._flattened(bound, args, kwargs)
+        entry, leaves = self._flattened(bound, args, kwargs)
+        plain = bound is None and not (self.arguments.has_static or kwargs)
+        if plain and args and _array_types.issuperset(map(type, args)):
+            self._entries[len(args)] = entry
+        return entry, leaves
 
     def _flattened(self, bound: Any, args: Any, kwargs: Any) -> tuple[Entry, list[Any]]:
         static: Any = ()
@@ -179,6 +186,10 @@ class BoundJit:
     def lower(self, *args: Any, **kwargs: Any) -> jax.stages.Lowered:
         """Lower for given arguments, see :meth:`Jit.lower`."""
         return self.jitted._lower(self.__self__, args, kwargs)
+
+    @property
+    def __func__(self) -> Jit:
+        return self.jitted
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.jitted, name)

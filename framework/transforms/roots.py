@@ -6,15 +6,17 @@ import functools
 import types
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, NamedTuple
+from weakref import ref
 
 import jax
 import numpy as np
 
 from framework.nodes.graph import Node
-from framework.nodes.structure import KIND_OF_TYPE, Kind, weak
+from framework.nodes.handles import Handle, weak
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
 
-__all__ = ["Binding", "roots_of"]
+__all__ = ["Binding", "WeakCall", "roots_of"]
 
 # How many plain Python objects deep to look for nodes: a trainer that holds a model, say.
 MAX_DEPTH = 4
@@ -28,33 +30,72 @@ class Binding(NamedTuple):
 
     Attributes:
         text: The name, for messages.
-        read: Reads the present value of the key; raises if there is none.
-        key: The name in the globals, or ``cell_contents`` of a closure cell.
+        place: The cell of the closure, or the dict of globals, that holds the value; or a function
+            that finds it without keeping anything alive.
         value: A weak reference to the value at the time of the trace.
     """
 
     text: str
-    read: Callable[[str], Any]
-    key: str
+    place: types.CellType | dict[str, Any] | Callable[[], Any]
     value: Callable[[], Any]
 
 
-def roots_of(fun: Any) -> tuple[dict[str, Any], list[Binding]]:
+class WeakCall:
+    """A function or bound method, referred to weakly; equal if it is of the same living objects.
+
+    Args:
+        fun: Any callable.
+    """
+
+    __slots__ = ("_fun", "_self", "name")
+
+    def __init__(self, fun: Any) -> None:
+        owner = getattr(fun, "__self__", None)
+        inner = getattr(fun, "__func__", None)
+        self.name: str = getattr(fun, "__name__", type(fun).__name__)
+        if owner is None or inner is None:
+            self._fun, self._self = Handle(fun), None
+        else:
+            self._fun, self._self = Handle(inner), Handle(owner)
+
+    def get(self) -> Any:
+        """The callable."""
+        fun = self._fun.target()
+        return fun if self._self is None else fun.__get__(self._self.target())
+
+    def parts(self) -> list[Any]:
+        """The function, and the object that it is bound to."""
+        parts = (self._fun,) if self._self is None else (self._fun, self._self)
+        return [part.target() for part in parts]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(other) is WeakCall and self._fun == other._fun and self._self == other._self
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._fun, self._self))
+
+
+def roots_of(fun: Any, watch_values: bool = False) -> tuple[dict[str, Any], list[Binding]]:
     """Find the nodes and Variables that a function may use without being given them.
 
     Args:
         fun: A function, bound method, partial, callable object, or a transform of one.
+        watch_values: Whether to return the bindings of plain values, too, and to keep nothing that
+            the function holds alive by them.
 
     Returns:
         The objects by name, each once; and the bindings under which functions find them.
     """
-    search = _Search()
+    search = _Search(watch_values)
     search.visit(fun, "", 0)
     return search.roots, search.bindings
 
 
 class _Search:
-    def __init__(self) -> None:
+    def __init__(self, watch_values: bool) -> None:
+        self.watch_values = watch_values
         self.roots: dict[str, Any] = {}
         self.bindings: list[Binding] = []
         self.seen: set[int] = set()
@@ -90,6 +131,8 @@ class _Search:
             yield value.func, name
             yield from ((x, f"{name}[{i}]") for i, x in enumerate(value.args))
             yield from ((x, key) for key, x in value.keywords.items())
+        elif isinstance(value, WeakCall):
+            yield value.get(), name
         elif isinstance(value, dict):
             yield from ((x, f"{name}[{key!r}]") for key, x in value.items())
         elif isinstance(value, (list, tuple)):
@@ -97,30 +140,50 @@ class _Search:
         elif type(value).__module__.partition(".")[0] not in _SKIPPED_PACKAGES:
             for key, child in getattr(value, "__dict__", {}).items():
                 if not key.startswith("__") or key == "__wrapped__":
-                    yield child, f"{name}.{key}" if name else key
+                    label = f"{name}.{key}" if name else key
+                    yield child, label
+                    if self.watch_values:
+                        place = functools.partial(_attribute, weak(value), key)
+                        self.bindings.append(Binding(label, place, weak(child)))
 
     def visit_function(self, fun: types.FunctionType, depth: int) -> bool:
         if depth > MAX_DEPTH or (fun.__module__ or "").partition(".")[0] in _SKIPPED_PACKAGES:
             return False
         found = False
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
-            found |= self.visit_binding(name, cell.__getattribute__, "cell_contents", depth)
+            if _is_filled(cell):
+                weakly = functools.partial(_closure_value, ref(fun), name)
+                place = weakly if self.watch_values else cell
+                found |= self.visit_binding(name, place, cell.cell_contents, depth)
         for name in _global_names(fun.__code__):
             if name in fun.__globals__:
-                found |= self.visit_binding(name, fun.__globals__.__getitem__, name, depth)
+                found |= self.visit_binding(name, fun.__globals__, fun.__globals__[name], depth)
         for value in (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()):
             found |= self.visit(value, fun.__name__, depth + 1)
         return found
 
-    def visit_binding(self, name: str, read: Callable[[str], Any], key: str, depth: int) -> bool:
-        try:
-            value = read(key)
-        except ValueError:  # A cell that is not filled yet.
-            return False
+    def visit_binding(self, name: str, place: Any, value: Any, depth: int) -> bool:
         found = self.visit(value, name, depth + 1)
-        if found:
-            self.bindings.append(Binding(name, read, key, weak(value)))
+        if found or (self.watch_values and not isinstance(value, types.ModuleType)):
+            self.bindings.append(Binding(name, place, weak(value)))
         return found
+
+
+def _attribute(holder: Callable[[], Any], key: str) -> Any:
+    return holder().__dict__[key]
+
+
+def _closure_value(fun: Callable[[], Any], name: str) -> Any:
+    found = fun()
+    return found.__closure__[found.__code__.co_freevars.index(name)].cell_contents
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=1024)
