@@ -106,9 +106,9 @@ def load(
         if like is not None:
             return _load_like(file, contents, like, mmap)
         leaves = read(file, contents.leaves, numpy=numpy, mmap=mmap)
-        structure: Sequence[Any] | None = file.header.structure
+        structure = file.header.structure
         try:
-            if contents.whole and structure is not None:
+            if contents.whole and isinstance(structure, list):
                 return build(structure, leaves, contents.aliases)
             return nested(leaves, contents.aliases)
         except CheckpointError as error:
