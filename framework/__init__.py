@@ -33,7 +33,10 @@ from framework.transforms.autodiff import (
     jacrev,
     vector_grad,
 )
+from framework.transforms.branches import cond, ifelse, switch
 from framework.transforms.jit import cls_jit, jit
+from framework.transforms.loops import for_loop, scan, while_loop
+from framework.transforms.progress import ProgressBar
 
 __all__ = [
     "BATCH_AXIS",
@@ -50,6 +53,7 @@ __all__ = [
     "ObjectTransform",
     "Parameter",
     "Partial",
+    "ProgressBar",
     "TensorCollector",
     "TraceError",
     "TrainVar",
@@ -60,20 +64,26 @@ __all__ = [
     "VariableView",
     "clear_name_cache",
     "cls_jit",
+    "cond",
+    "for_loop",
     "function",
     "get_unique_name",
     "grad",
     "hessian",
+    "ifelse",
     "jacfwd",
     "jacobian",
     "jacrev",
     "jit",
     "node_dict",
     "node_list",
+    "scan",
+    "switch",
     "to_object",
     "var_dict",
     "var_list",
     "vector_grad",
+    "while_loop",
 ]
 
 __version__ = "0.1.0"

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from framework.nodes.array import raw
 from framework.nodes.variable import Variable
+from framework.transforms.body import arrays_in
 from framework.transforms.functionalize import Output, functionalize
 from framework.transforms.targets import Targets
 
@@ -64,8 +64,8 @@ class Derivative:
             for position, argument in zip(positions, targets.arguments(arrays), strict=True):
                 full[position] = argument
             known = dict(zip(targets.variables, values, strict=True))
-            out, frame = functionalize(self.fun, known, full, kwargs)
-            value, aux = self._split(out)
+            # Variables in the result are read while the frame is active.
+            (value, aux), frame = functionalize(self._split_output, known, full, kwargs)
             written[:] = frame.writes
             return value, (Output(aux, frame.serial), value, [frame.values[v] for v in written])
 
@@ -95,15 +95,16 @@ class Derivative:
                 )
         return [number % count for number in numbers]
 
-    def _split(self, out: Any) -> tuple[Any, Any]:
+    def _split_output(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        out = self.fun(*args, **kwargs)
         if self.has_aux:
             if not isinstance(out, tuple) or len(out) != 2:
                 raise TypeError(
                     "With has_aux=True the function must return a pair (value, aux), but it "
                     f"returned a {type(out).__name__}."
                 )
-            return raw(out[0]), out[1]
-        return raw(out), None
+            return arrays_in(out[0]), out[1]
+        return arrays_in(out), None
 
     def _placed(self, of_grad_vars: Any, of_arguments: Any) -> Any:
         if isinstance(self.argnums, int):

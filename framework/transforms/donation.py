@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from framework.nodes.loan import Loan
 from framework.nodes.variable import Variable
 
 __all__ = ["gather_for_donation"]
@@ -21,21 +22,23 @@ def gather_for_donation(variables: list[Variable]) -> list[Any]:
     Args:
         variables: Distinct Variables, outside of all transforms.
     """
-    values = [variable._value for variable in variables]
+    values = [variable._held for variable in variables]
+    if Loan in set(map(type, values)):
+        values = [variable._value for variable in variables]
     counts = list(map(getrefcount, values))
     if max(counts, default=0) > _FREE:
         for index, count in enumerate(counts):
             if count > _FREE:
                 # In the cell at once, so that no more than one array exists twice.
-                variables[index]._value = values[index] = jnp.copy(values[index])
+                variables[index]._held = values[index] = jnp.copy(values[index])
     return values
 
 
 def _references_of_free_array() -> int:
     """What `getrefcount` says of an array that only a Variable and the list above hold."""
     holder = Variable.__new__(Variable)
-    holder._value = object()
-    values = [variable._value for variable in [holder]]
+    holder._held = object()
+    values = [variable._held for variable in [holder]]
     return max(list(map(getrefcount, values)))
 
 

@@ -8,6 +8,8 @@ from weakref import ref
 import jax
 
 from framework.errors import TraceError
+from framework.nodes.frames import is_tracer
+from framework.nodes.loan import Loan
 from framework.transforms.discovery import FirstTrace, named_after, state_outputs
 from framework.transforms.donation import gather_for_donation
 
@@ -33,8 +35,8 @@ class Program:
     """
 
     __slots__ = (
-        "__weakref__", "_count", "_entry", "_first", "_keep", "_reuse", "_running", "alive",
-        "calls_back", "read", "written",
+        "__weakref__", "_count", "_entry", "_first", "_keep", "_loan", "_reuse", "_running",
+        "alive", "calls_back", "read", "written",
     )  # fmt: skip
 
     def __init__(self, entry: Entry, first: FirstTrace) -> None:
@@ -44,6 +46,7 @@ class Program:
         def on_death(_: Any) -> None:
             if (found := program()) is not None:
                 found.alive = False
+                found._loan = None
 
         # What comes out with another shape has no use for the buffer that came in.
         kept = [v for v in first.written if v not in first.resized]
@@ -55,6 +58,7 @@ class Program:
         self._entry = entry
         self._first: FirstTrace | None = first
         self._running = False
+        self._loan: Loan | None = None
         options = entry.owner().options
         pure = named_after(entry.owner().fun, self._pure)
         # A failing callback, and the debugging modes that run a function again after it failed,
@@ -91,7 +95,8 @@ class Program:
         """Run on the Variables' cells, and reuse their buffers.
 
         Returns:
-            The Variables that it writes, the result, and their new values.
+            The Variables to write, the result, and their new values. There are none to write
+            where the new values stay on loan.
 
         Raises:
             TraceError: Another thread is running the same program.
@@ -104,18 +109,37 @@ class Program:
             )
         self._running = True
         try:
-            written: list[Any] = [v() for v in self.written]
-            if self.calls_back:
-                out, new = self._keep(*self._inputs(), donated, kept)
-                jax.block_until_ready((out, new))
-            else:
-                count = self._count
-                state = gather_for_donation(written[:count] if count < len(written) else written)
-                seen = [v._value for v in written[count:]]
-                seen += [v()._value for v in self.read]  # type: ignore[union-attr]
-                out, new = self._reuse(state, seen, donated, kept)
+            if self.calls_back or self._count < len(self.written):
+                return self._run_unlent(donated, kept)
+            loan = self._loan
+            state = None if loan is None else loan.state
+            if state is None:
+                written: list[Any] = [v() for v in self.written]
+                state = gather_for_donation(written)
+            seen = [v().value for v in self.read]  # type: ignore[union-attr]
+            out, new = self._reuse(state, seen, donated, kept)
         finally:
             self._running = False
+        self._first = None
+        if loan is not None and loan.state is state:
+            loan.state = new
+        elif new and is_tracer(new[0]):
+            return [v() for v in self.written], out, new
+        else:
+            self._loan = loan = Loan(self.written, new)
+            loan.lend()
+        return [], out, []
+
+    def _run_unlent(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
+        written: list[Any] = [v() for v in self.written]
+        if self.calls_back:
+            out, new = self._keep(*self._inputs(), donated, kept)
+            jax.block_until_ready((out, new))
+        else:
+            count = self._count
+            state = gather_for_donation(written[:count])
+            seen = [v.value for v in (*written[count:], *(v() for v in self.read))]  # type: ignore[union-attr]
+            out, new = self._reuse(state, seen, donated, kept)
         self._first = None
         return written, out, new
 

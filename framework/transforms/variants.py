@@ -127,7 +127,8 @@ class Entry:
         names = self.owner().arguments_of(self.bound).names
         named = dict(zip(names, args, strict=False)) | kwargs
         # A partial makes the search go through the arguments, too.
-        return roots_of(functools.partial(self.fun(), *args[len(names) :], **named))
+        called = functools.partial(self.fun(), *args[len(names) :], **named)
+        return roots_of(called, self.owner().watch_values)
 
     def labels(self) -> list[str]:
         """The path of each array among the arguments."""

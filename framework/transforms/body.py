@@ -1,0 +1,128 @@
+"""Bodies: functions in loops and branches, with the state that they change as explicit values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from weakref import ref
+
+from jax import tree_util
+
+from framework.errors import MathError
+from framework.nodes.array import raw
+from framework.nodes.frames import Frame
+from framework.nodes.graph import Node
+from framework.nodes.variable import Variable
+from framework.transforms.discovery import StateGrew
+from framework.transforms.functionalize import functionalize
+
+__all__ = ["Body", "State", "arrays_in", "settled"]
+
+T = TypeVar("T")
+
+MAX_HINTS = 4096
+_hints: dict[Any, list[ref[Variable]]] = {}
+"""What functions wrote when they were traced last, to be right at once the next time."""
+
+
+def arrays_in(tree: Any) -> Any:
+    """Put the array in the place of each Variable. Objects stay what they are.
+
+    Args:
+        tree: Operands, or a result.
+    """
+    return tree_util.tree_map(raw, tree, is_leaf=lambda x: isinstance(x, (Node, Variable)))
+
+
+class State:
+    """The Variables that a construct changes, as assumed while it is traced.
+
+    Args:
+        written: The Variables.
+    """
+
+    def __init__(self, written: list[Variable]) -> None:
+        self.written = written
+        self.values = [variable.value for variable in written]
+        self.met: dict[Variable, None] = {}
+
+    def store(self, values: list[Any]) -> None:
+        """Give the Variables their new values."""
+        for variable, value in zip(self.written, values, strict=True):
+            variable._store(value)
+
+
+class Body:
+    """A function that takes the state it changes and gives it back.
+
+    Args:
+        fun: The user's function.
+        state: The Variables that it may change.
+        may_resize: Whether the batch axis of a Variable may change its length.
+    """
+
+    def __init__(self, fun: Callable[..., Any], state: State, may_resize: bool = False) -> None:
+        self.fun = fun
+        self.state = state
+        self.may_resize = may_resize
+
+    def __call__(self, values: list[Any], *args: Any) -> tuple[Any, Frame, list[Any]]:
+        """Run.
+
+        Returns:
+            The result, without Variables; the frame; and the new state.
+
+        Raises:
+            StateGrew: It changes Variables that were not expected.
+        """
+        written = self.state.written
+        known = dict(zip(written, values, strict=True))
+        out, frame = functionalize(lambda *a: arrays_in(self.fun(*a)), known, args)
+        self.state.met |= frame.writes
+        unexpected = [variable for variable in frame.writes if variable not in known]
+        if unexpected:
+            raise StateGrew((), unexpected)
+        new = [frame.values[variable] for variable in written]
+        if not self.may_resize:
+            for variable, before, after in zip(written, values, new, strict=True):
+                if after.shape != before.shape:
+                    raise MathError(
+                        f"{variable._label()} changes its shape from {before.shape} to "
+                        f"{after.shape} in a loop, whose state must keep its shape."
+                    )
+        return out, frame, new
+
+
+def settled(funs: tuple[Callable[..., Any], ...], run: Callable[[State], T]) -> T:
+    """Trace a construct until it is known what state it changes.
+
+    Args:
+        funs: The user's functions in it.
+        run: Traces the construct, all of whose bodies have the given state.
+
+    Returns:
+        What ``run`` returned for exactly the state that is changed.
+    """
+    key = tuple(map(_hint_key, funs))
+    hinted = [variable() for variable in _hints.get(key, ())]
+    written = [variable for variable in hinted if variable is not None]
+    while True:
+        state = State(written)
+        try:
+            result = run(state)
+        except StateGrew as grew:
+            written = [*written, *grew.writes]
+            continue
+        if len(state.met) < len(written):
+            # The hint was of another time; what is not changed must not count as changed.
+            written = list(state.met)
+            continue
+        if len(_hints) > MAX_HINTS:
+            _hints.clear()
+        _hints[key] = list(map(ref, written))
+        return result
+
+
+def _hint_key(fun: Any) -> Any:
+    code = getattr(fun, "__code__", None)
+    return (id(fun) if code is None else code, id(getattr(fun, "__self__", None)))
