@@ -42,6 +42,8 @@ class Registry(BrainPyObject):
         self.step = Variable(jnp.zeros((), jnp.int32))
         self.vars_to_train = References()
         self.frozen: tuple[str, ...] = ()
+        # Made now, so that no later look at it changes the structure.
+        self.register_implicit_vars()
         self.groups: list[Group] = []
         for group in groups:
             self._check_group(group)
