@@ -12,15 +12,14 @@ import pytest
 import framework as fw
 from framework.errors import CheckpointError
 from framework.io.resume import check_resume
-from framework.optim import AdamW, CosineAnnealingLR
-from tests.io.models import Dense
+from tests.io.models import Dense, Momentum
 
 
 class Run(fw.BrainPyObject):
     def __init__(self):
         super().__init__()
         self.net = Dense(3, 2)
-        self.opt = AdamW(CosineAnnealingLR(0.1, 10), self.net.train_vars())
+        self.opt = Momentum(self.net.train_vars())
         self.key = fw.Variable(jax.random.key(0))
 
 
@@ -31,7 +30,10 @@ def make():
 def step(run, _):
     run.key.value, now = jax.random.split(run.key.value)
     noise = jax.random.normal(now)
-    run.opt.update({k: jnp.cos(v.value) + noise for k, v in run.opt.vars_to_train.items()})
+    for slot in run.opt.implicit_vars.values():
+        param, _ = slot._companion
+        slot.value = 0.9 * slot + jnp.cos(param.value) + noise
+        param.value = param - 0.1 * slot
 
 
 hidden = {"count": 0}
