@@ -9,7 +9,6 @@ from typing import Any
 from weakref import ref
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
@@ -17,6 +16,7 @@ from framework.errors import MathError, TraceError
 from framework.nodes.array import ArrayLike, ArrayOps
 from framework.nodes.frames import active, concrete, current_trace, is_tracer, local, next_serial
 from framework.nodes.handles import Handle
+from framework.nodes.loan import Loan
 from framework.nodes.values import (
     cast_to,
     checked_axis_names,
@@ -101,9 +101,10 @@ class Variable(ArrayOps):
     [3. 5.]
     """
 
-    __slots__ = ("__weakref__", "_home", "_meta", "_notes", "_serial", "_value")
+    __slots__ = ("__weakref__", "_held", "_home", "_meta", "_notes", "_serial")
 
-    _value: Any
+    # The array, or the loan under which a compiled function has it.
+    _held: Any
     _serial: int
     # The JAX trace that may write tracers into the cell; None outside of all traces.
     _home: object | None
@@ -119,7 +120,7 @@ class Variable(ArrayOps):
         axis_names: Sequence[str] | None = None,
     ) -> None:
         value = initial_value(value_or_size, dtype)
-        self._value = value
+        self._held = value
         self._meta = (batch_axis, checked_axis_names(value.ndim, batch_axis, axis_names))
         self._serial = next_serial()
         self._home = current_trace()
@@ -136,11 +137,27 @@ class Variable(ArrayOps):
             frame = local.frame
             if frame is not None:
                 return frame.read(self)
-        return self._value
+        held = self._held
+        return held if type(held) is not Loan else self._value
 
     @value.setter
     def value(self, value: ArrayLike) -> None:
         self._store(self._checked(value))
+
+    @property
+    def _value(self) -> Any:
+        """What is in the cell, whatever transform is active."""
+        held = self._held
+        if type(held) is Loan:
+            held.recall()
+            held = self._held
+        return held
+
+    @_value.setter
+    def _value(self, value: Any) -> None:
+        if type(self._held) is Loan:
+            self._held.recall()
+        self._held = value
 
     def _store(self, value: Any) -> None:
         """Write a checked value into the frame that tracks this Variable, else into the cell."""
@@ -165,6 +182,8 @@ class Variable(ArrayOps):
                 )
             value = value.__jax_array__()
         held = self.value
+        if not hasattr(held, "shape"):  # An axis, say: there is nothing to check against.
+            return value
         shape = np.shape(value)
         if shape != held.shape and not self._fits_but_batch(shape, held.shape):
             axis = "" if self.batch_axis is None else f" (any length on axis {self.batch_axis})"
@@ -241,7 +260,8 @@ class Variable(ArrayOps):
             if threshold is not None and self._serial <= threshold:
                 return (), Handle(self)
             return (self.value,), self._meta
-        return (self._value,), self._meta
+        held = self._held
+        return (held if type(held) is not Loan else self._value,), self._meta
 
     @classmethod
     def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
@@ -250,7 +270,7 @@ class Variable(ArrayOps):
             return aux.target()
         value = dynamic_values[0]
         self = _new(cls)
-        self._value = value
+        self._held = value
         self._meta = aux
         self._serial = next_serial()
         self._home = current_trace() if type(value) not in concrete and is_tracer(value) else None
