@@ -1,5 +1,6 @@
 """An object framework on JAX: mutable models at the speed of plain `jax.jit`."""
 
+from framework import random
 from framework.errors import (
     BrainPyError,
     CheckpointError,
@@ -25,6 +26,7 @@ from framework.nodes.naming import clear_name_cache, get_unique_name
 from framework.nodes.values import BATCH_AXIS
 from framework.nodes.variable import Parameter, TrainVar, Variable
 from framework.nodes.view import VariableView
+from framework.transforms.abstract import checkpoint, eval_shape, make_jaxpr, remat
 from framework.transforms.autodiff import (
     grad,
     hessian,
@@ -33,6 +35,7 @@ from framework.transforms.autodiff import (
     jacrev,
     vector_grad,
 )
+from framework.transforms.batching import vmap
 from framework.transforms.branches import cond, ifelse, switch
 from framework.transforms.jit import cls_jit, jit
 from framework.transforms.loops import for_loop, scan, while_loop
@@ -62,9 +65,11 @@ __all__ = [
     "VarList",
     "Variable",
     "VariableView",
+    "checkpoint",
     "clear_name_cache",
     "cls_jit",
     "cond",
+    "eval_shape",
     "for_loop",
     "function",
     "get_unique_name",
@@ -75,14 +80,18 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jit",
+    "make_jaxpr",
     "node_dict",
     "node_list",
+    "random",
+    "remat",
     "scan",
     "switch",
     "to_object",
     "var_dict",
     "var_list",
     "vector_grad",
+    "vmap",
     "while_loop",
 ]
 

@@ -39,10 +39,15 @@ class State:
 
     Args:
         written: The Variables.
+        recording: Whether the trace is just to see what is written.
+
+    Attributes:
+        met: What was written in the trace.
     """
 
-    def __init__(self, written: list[Variable]) -> None:
+    def __init__(self, written: list[Variable], recording: bool = False) -> None:
         self.written = written
+        self.recording = recording
         self.values = [variable.value for variable in written]
         self.met: dict[Variable, None] = {}
 
@@ -79,6 +84,8 @@ class Body:
         known = dict(zip(written, values, strict=True))
         out, frame = functionalize(lambda *a: arrays_in(self.fun(*a)), known, args)
         self.state.met |= frame.writes
+        if self.state.recording:
+            return out, frame, []
         unexpected = [variable for variable in frame.writes if variable not in known]
         if unexpected:
             raise StateGrew((), unexpected)
@@ -93,19 +100,30 @@ class Body:
         return out, frame, new
 
 
-def settled(funs: tuple[Callable[..., Any], ...], run: Callable[[State], T]) -> T:
-    """Trace a construct until it is known what state it changes.
+def settled(
+    funs: tuple[Callable[..., Any], ...],
+    record: Callable[[State], None],
+    run: Callable[[State], T],
+) -> T:
+    """Trace a construct for exactly the state that it changes.
 
     Args:
         funs: The user's functions in it.
+        record: Traces their bodies abstractly.
         run: Traces the construct, all of whose bodies have the given state.
 
     Returns:
-        What ``run`` returned for exactly the state that is changed.
+        What ``run`` returned.
     """
     key = tuple(map(_hint_key, funs))
     hinted = [variable() for variable in _hints.get(key, ())]
-    written = [variable for variable in hinted if variable is not None]
+    if key in _hints and all(variable is not None for variable in hinted):
+        written: list[Any] = hinted
+    else:
+        # Not by a `run` that fails: JAX takes what a failed trace holds for leaked.
+        recorded = State([], recording=True)
+        record(recorded)
+        written = list(recorded.met)
     while True:
         state = State(written)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax, tree_util
 
@@ -151,21 +152,25 @@ def _branch(index: Any, branches: Sequence[Any], operands: Any) -> Any:
         return out
     leaves, treedef = flatten_by_reference(args)
 
+    def pure(fun: Callable[..., Any], state: State) -> Callable[..., Any]:
+        body = Body(fun, state, may_resize=True)
+
+        def branch(values: list[Any], leaves: list[Any]) -> tuple[Output, list[Any]]:
+            out, frame, new = body(values, *tree_util.tree_unflatten(treedef, leaves))
+            return Output(out, frame.serial), new
+
+        return branch
+
+    def record(state: State) -> None:
+        for fun in funs:
+            jax.eval_shape(pure(fun, state), [], leaves)
+
     def run(state: State) -> Any:
-        def pure(fun: Callable[..., Any]) -> Callable[..., Any]:
-            body = Body(fun, state, may_resize=True)
-
-            def branch(values: list[Any], leaves: list[Any]) -> tuple[Output, list[Any]]:
-                out, frame, new = body(values, *tree_util.tree_unflatten(treedef, leaves))
-                return Output(out, frame.serial), new
-
-            return branch
-
-        out, new = lax.switch(index, [pure(fun) for fun in funs], state.values, leaves)
+        out, new = lax.switch(index, [pure(fun, state) for fun in funs], state.values, leaves)
         state.store(new)
         return out
 
-    return settled(funs, run)
+    return settled(funs, record, run)
 
 
 def _constant(value: Any) -> Callable[..., Any]:

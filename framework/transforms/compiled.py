@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from weakref import ref
@@ -14,17 +15,9 @@ __all__ = ["compiled"]
 _jits: dict[Any, tuple[Jit, list[Any]]] = {}
 
 
-class _Call:
-    """Runs a construct over functions that it refers to weakly."""
-
-    def __init__(self, run: Callable[..., Any], funs: tuple[WeakCall, ...], options: Any) -> None:
-        self.run = run
-        self.funs = funs
-        self.options = options
-        self.__name__ = funs[0].name
-
-    def __call__(self, operands: Any) -> Any:
-        return self.run(tuple(fun.get() for fun in self.funs), operands, *self.options)
+def _run(run: Callable[..., Any], options: Any, *calls_and_operands: Any) -> Any:
+    *calls, operands = calls_and_operands
+    return run(tuple(call.get() for call in calls), operands, *options)
 
 
 def compiled(
@@ -42,7 +35,7 @@ def compiled(
     key = (run, calls, options)
     found = _jits.get(key)
     if found is None:
-        jitted = Jit(_Call(run, calls, options), watch_values=True)
+        jitted = Jit(functools.partial(_run, run, options, *calls), watch_values=True)
 
         def forget(_: Any) -> None:
             _jits.pop(key, None)

@@ -33,7 +33,7 @@ ambient: dict[Variable, None] = {}
 """Variables that any function may use, though no search finds them: the default random state."""
 
 # More Variables than this are not offered to a trace; it is traced again with those that it met.
-MAX_CANDIDATES = 20_000
+MAX_OFFERED = 20_000
 
 
 class StateGrew(Exception):  # noqa: N818 - caught inside the package, never seen by users
@@ -55,8 +55,7 @@ def candidates(roots: Iterable[Any]) -> list[Variable]:
                 leaf = leaf.target  # noqa: PLW2901
             if isinstance(leaf, Variable) and isinstance(leaf._value, jax.Array):
                 found[leaf] = None
-    found |= ambient
-    return list(found) if len(found) <= MAX_CANDIDATES else []
+    return list(found)
 
 
 def state_outputs(out: Any, frame: Frame, written: Iterable[Variable]) -> tuple[Output, list[Any]]:
@@ -103,7 +102,9 @@ class FirstTrace:
         leaves: list[Any],
     ) -> None:
         self._trace = trace
-        self._offered = list(offered)
+        self._offered = list(dict.fromkeys(offered) | ambient)
+        if len(self._offered) > MAX_OFFERED:
+            self._offered = []
         self._labels = labels
         self._beyond: dict[Variable, None] = {}
         self._outputs: list[Variable] = []

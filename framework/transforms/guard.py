@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import CellType
 from typing import Any
 from weakref import ref
@@ -24,8 +25,13 @@ class Guard:
     __slots__ = ("_cells", "_change", "_globals", "_graphs", "_readers", "_roots", "_watches")
 
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
-        self._cells = [(b.place, b.value) for b in bindings if isinstance(b.place, CellType)]
-        self._globals = [(b.place, b.text, b.value) for b in bindings if type(b.place) is dict]
+        self._cells: list[tuple[CellType, Callable[[], Any]]] = []
+        self._globals: list[tuple[dict[str, Any], str, Callable[[], Any]]] = []
+        for name, place, value in bindings:
+            if isinstance(place, CellType):
+                self._cells.append((place, value))
+            else:
+                self._globals.append((place, name, value))
         self._readers = [(b.place, b.value) for b in bindings if callable(b.place)]
         nodes = [root for root in roots.values() if isinstance(root, Node)]
         self._roots = [ref(node) for node in nodes]

@@ -195,6 +195,15 @@ def _scan(
     count = length if length is not None or bar is None else _length(xs)
     start = bar and bar.start(count)
 
+    def record(state: State) -> None:
+        body = Body(funs[0], state)
+
+        def step(leaves: list[Any], x: Any) -> Output:
+            out, frame, _ = body([], tree_util.tree_unflatten(treedef, leaves), x)
+            return Output(out, frame.serial)
+
+        jax.eval_shape(step, leaves, tree_util.tree_map(_slice_of, xs))
+
     def run(state: State) -> tuple[Any, Any]:
         body = Body(funs[0], state)
 
@@ -217,12 +226,25 @@ def _scan(
         state.store(new)
         return tree_util.tree_unflatten(treedef, out), ys
 
-    return settled(funs, run)
+    return settled(funs, record, run)
+
+
+def _slice_of(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(array)[1:], jnp.result_type(array))
 
 
 def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
     body_fun, cond_fun = funs
     leaves, treedef = flatten_by_reference(arrays_in(operands))
+
+    def record(state: State) -> None:
+        body = Body(_keeping(body_fun), state)
+
+        def step(leaves: list[Any]) -> Output:
+            out, frame, _ = body([], *tree_util.tree_unflatten(treedef, leaves))
+            return Output(out, frame.serial)
+
+        jax.eval_shape(step, leaves)
 
     def run(state: State) -> tuple[Any, ...]:
         body = Body(_keeping(body_fun), state)
@@ -244,7 +266,7 @@ def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
         state.store(new)
         return tree_util.tree_unflatten(treedef, out)
 
-    return settled(funs, run)
+    return settled(funs, record, run)
 
 
 def _keeping(body_fun: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:

@@ -93,6 +93,10 @@ def roots_of(fun: Any, watch_values: bool = False) -> tuple[dict[str, Any], list
     return search.roots, search.bindings
 
 
+# What a function is wrapped in does not count as depth.
+_WRAPPERS = (types.MethodType, functools.partial, WeakCall)
+
+
 class _Search:
     def __init__(self, watch_values: bool) -> None:
         self.watch_values = watch_values
@@ -119,8 +123,9 @@ class _Search:
         if depth > MAX_DEPTH or (isinstance(value, Sized) and len(value) > MAX_ITEMS):
             return False
         inside = self.inside(value, name)
+        deeper = depth + (not isinstance(value, _WRAPPERS))
         # All of them, not only up to the first.
-        found = [self.visit(child, label, depth + 1) for child, label in inside]
+        found = [self.visit(child, label, deeper) for child, label in inside]
         return any(found)
 
     def inside(self, value: Any, name: str) -> Iterator[tuple[Any, str]]:

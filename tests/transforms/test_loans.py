@@ -60,7 +60,7 @@ LOOKS: dict[str, Callable[[Pair], Any]] = {
     "collector": lambda pair: pair.vars("relative").dict()["a"],
     "another jit": lambda pair: fw.jit(lambda: pair.a.value)(),
     "grad": lambda pair: fw.grad(lambda: (pair.a**2).sum() / 2, pair.a)(),
-    "plain jit by value": lambda pair: jax.jit(lambda p: p.a.value)(pair),
+    "plain jit by value": jax.jit(lambda p: p.a.value),
     "device": lambda pair: pair.to("cpu").a.value,
 }
 
