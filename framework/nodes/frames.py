@@ -7,13 +7,15 @@ So an exception leaves every cell as it was, and no other thread sees a trace.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import jax
+from jax.core import Tracer
 
 __all__ = [
     "Frame",
@@ -55,7 +57,6 @@ active: list[None] = []
 """One entry for each frame or reference mode in force in any thread: while it is empty, a read of
 a Variable need not look at the thread's own state, which is slow."""
 
-_Tracer = jax.core.Tracer
 concrete: set[type] = set()
 """Types that are certainly no tracers, as met so far; isinstance of Tracer is slow."""
 
@@ -64,39 +65,33 @@ def is_tracer(value: object) -> bool:
     """Tell whether the value stands for an array that a JAX transform has not computed yet."""
     if type(value) in concrete:
         return False
-    if isinstance(value, _Tracer):
+    if isinstance(value, Tracer):
         return True
     if len(concrete) < 64:
         concrete.add(type(value))
     return False
 
 
-class _TraceState:
-    """JAX's identity of the current trace, imported at first need since the import is slow."""
+@functools.cache
+def _trace_reader() -> tuple[Callable[[], object], object]:
+    """How to identify the current trace, and what that gives outside of all.
 
-    read: Callable[[], object] | None = None
-    eager: object = None
-
-    @classmethod
-    def load(cls) -> Callable[[], object]:
-        try:
-            from jax.extend.core import get_opaque_trace_state
-        except ImportError:  # Before JAX 0.10 it lives in jax.core.
-            from jax.core import get_opaque_trace_state  # type: ignore[attr-defined,no-redef]
-
-        def read() -> object:
-            return get_opaque_trace_state(convention="framework")  # pyright: ignore
-
-        with jax.ensure_compile_time_eval():
-            cls.eager = read()
-        cls.read = read
-        return read
+    Found at first need, since the import is slow.
+    """
+    try:
+        from jax.extend.core import get_opaque_trace_state as get_state
+    except ImportError:  # Before JAX 0.10.
+        from jax.core import get_opaque_trace_state as get_state  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    read: Callable[[], object] = functools.partial(get_state, convention="framework")
+    with jax.ensure_compile_time_eval():
+        return read, read()
 
 
 def current_trace() -> object | None:
     """Identify the JAX trace that this thread is in: None outside of all, else comparable by ==."""
-    state = (_TraceState.read or _TraceState.load())()
-    return None if state == _TraceState.eager else state
+    read, eager = _trace_reader()
+    state = read()
+    return None if state == eager else state
 
 
 def in_trace() -> bool:
@@ -125,6 +120,7 @@ class Frame:
         self.serial = next_serial()
 
     def read(self, cell: Cell) -> Any:
+        """What the cell holds for this transform."""
         value = self.values.get(cell, _MISSING)
         if value is _MISSING:
             if cell._serial > self.serial:
@@ -143,7 +139,7 @@ class Frame:
         return True
 
     @contextmanager
-    def active(self) -> Iterator[Frame]:
+    def active(self) -> Generator[Frame]:
         """Make this the top frame of the thread."""
         local.frame, handles = self, local.handles_up_to
         local.handles_up_to = None
@@ -162,7 +158,7 @@ class Frame:
 
 
 @contextmanager
-def by_value() -> Iterator[None]:
+def by_value() -> Generator[None]:
     """Let objects flatten to their arrays, whatever transform is active."""
     handles, local.handles_up_to = local.handles_up_to, None
     try:

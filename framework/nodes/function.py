@@ -15,6 +15,7 @@ class ObjectTransform(BrainPyObject):
     """The base of objects that transform others; a subclass defines ``__call__``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What a subclass defines."""
         raise NotImplementedError(f"{type(self).__name__} must define `__call__`.")
 
     def __repr__(self) -> str:
