@@ -9,6 +9,7 @@ import jax
 
 from framework.errors import TraceError
 from framework.nodes import naming
+from framework.nodes.children import children_of
 from framework.nodes.collect import collect_nodes, collect_variables
 from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.copying import CopyMixin
@@ -21,6 +22,7 @@ from framework.nodes.registration import named_items
 from framework.nodes.representation import tree_text
 from framework.nodes.state import StateMixin
 from framework.nodes.variable import TrainVar, Variable
+from framework.nodes.walk import graph_of
 
 __all__ = ["Base", "BrainPyObject"]
 
@@ -103,8 +105,13 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
 
     def __setattr__(self, key: str, value: Any) -> None:
         current = self.__dict__.get(key, _MISSING)
-        if current is _MISSING and key in self._slot_names:
-            current = getattr(self, key, _MISSING)
+        if current is _MISSING:
+            if key in self._slot_names:
+                current = getattr(self, key, _MISSING)
+            elif hasattr(getattr(type(self), key, None), "__set__"):
+                # What a property sets, it sets by way of this method.
+                object.__setattr__(self, key, value)
+                return
         if current is value:
             return
         if isinstance(current, Variable):
@@ -281,18 +288,25 @@ def _holds_tracer(value: Any, kind: int) -> bool:
         return is_tracer(value)
     if kind == Kind.VARIABLE:
         return is_tracer(value._value)
-    if kind == Kind.LIST or kind == Kind.DICT:
-        children = value if kind == Kind.LIST else value.values()
+    if kind == Kind.NODE:
+        # Only what was made in a trace can hold what belongs to it.
+        return value._meta.home is not None and any(
+            _holds_tracer(leaf, KIND_OF_TYPE[type(leaf)]) for leaf in graph_of(value).live_leaves()
+        )
+    if kind in Kind.CONTAINERS:
+        _, children = children_of(value, kind)
         return any(_holds_tracer(child, KIND_OF_TYPE[type(child)]) for child in children)
     return False
 
 
 def _slot_names(cls: type) -> tuple[str, ...]:
-    names: list[str] = []
+    names: dict[str, None] = {}
     for parent in reversed(cls.__mro__):
         slots = parent.__dict__.get("__slots__", ())
-        names += (slots,) if isinstance(slots, str) else slots
-    return tuple(dict.fromkeys(n for n in names if n not in ("__dict__", "__weakref__")))
+        for name in (slots,) if isinstance(slots, str) else slots:
+            is_private = name.startswith("__") and not name.endswith("__")
+            names[f"_{parent.__name__.lstrip('_')}{name}" if is_private else name] = None
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 register_node(BrainPyObject)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jax import tree_util
 
-from framework.nodes.kinds import Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.static import Static
 
-__all__ = ["AttributeKey", "children_of", "container_extras", "container_of"]
+__all__ = [
+    "AttributeKey",
+    "StateInSetError",
+    "child_at",
+    "children_of",
+    "container_extras",
+    "container_of",
+    "members_of_set",
+    "with_child",
+]
 
 
 class AttributeKey(str):
@@ -19,14 +29,21 @@ class AttributeKey(str):
 
 
 def children_of(value: Any, kind: int) -> tuple[Any, Any]:
-    """The keys and children of a container; keys are None for what turns out to have no inside."""
+    """The keys and children of a container; keys are None for what turns out to have no inside.
+
+    A set has no children: its members serve as keys.
+    """
     if kind == Kind.LIST:
         return range(len(value)), value
     if kind == Kind.DICT:
         return tuple(value), tuple(value.values())
-    paths, _ = tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
-    if len(paths) == 1 and not paths[0][0]:
+    if kind == Kind.REFERENCES:
+        return tuple(value), tuple(value.values())
+    if kind == Kind.SET:
+        return frozenset(value), ()
+    if tree_util.all_leaves((value,)):
         return None, ()
+    paths, _ = tree_util.tree_flatten_with_path(value, is_leaf=lambda x: x is not value)
     return tuple(_plain_key(path[0]) for path, _ in paths), tuple(child for _, child in paths)
 
 
@@ -66,3 +83,58 @@ def container_of(kind: int, extras: Any, keys: Any, children: list[Any]) -> Any:
     else:
         dict.update(value, zip(keys, children, strict=True))
     return value
+
+
+def child_at(value: Any, keys: Iterable[Any]) -> Any:
+    """What stands under nested keys, as :func:`children_of` gives them.
+
+    Raises:
+        LookupError: Nothing does.
+    """
+    for key in keys:
+        value = _items(value).get(key, _MISSING)
+        if value is _MISSING:
+            raise LookupError(key)
+    return value
+
+
+def with_child(value: Any, keys: Sequence[Any], new: Any) -> Any:
+    """A new container with something else under nested keys."""
+    if not keys:
+        return new
+    key, *rest = keys
+    kind = KIND_OF_TYPE[type(value)]
+    items = _items(value)
+    items[key] = with_child(items[key], rest, new)
+    return container_of(kind, container_extras(value, kind), tuple(items), list(items.values()))
+
+
+def _items(value: Any) -> dict[Any, Any]:
+    keys, children = children_of(value, KIND_OF_TYPE[type(value)])
+    return dict(zip(keys or (), children, strict=True))
+
+
+_MISSING = object()
+
+
+class StateInSetError(TypeError):
+    """A set holds nodes or Variables."""
+
+    def at(self, node: Any, attribute: str) -> StateInSetError:
+        """The error with the path of the set."""
+        return StateInSetError(
+            f"`{node.name}.{attribute}` has a set with a {self} in it, but a set has no order to "
+            "find its members by. Use a list or a dict."
+        )
+
+
+def members_of_set(value: Any) -> frozenset[Any]:
+    """The members of a set, none of which may be a node or Variable.
+
+    Raises:
+        StateInSetError: One is.
+    """
+    for member in value:
+        if KIND_OF_TYPE[type(member)] in (Kind.VARIABLE, Kind.NODE, Kind.VIEW):
+            raise StateInSetError(type(member).__name__)
+    return frozenset(value)

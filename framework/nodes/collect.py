@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from framework.errors import UniqueNameError
+from framework.nodes.children import child_at
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.members import Members, members_of
@@ -229,7 +230,4 @@ def _view_rows(members: Members, method: str) -> Iterator[tuple[str, VariableVie
 def at(node: Any, keys: Any) -> Any:
     """What a node holds under the keys of a place."""
     attribute, *rest = (keys,) if isinstance(keys, str) else keys
-    value = getattr(node, attribute)
-    for key in rest:
-        value = value[key]
-    return value
+    return child_at(getattr(node, attribute), rest)

@@ -38,6 +38,10 @@ class _CheckedList(list[Any]):
     _holds: Any
     _content: str
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        register_container(cls)
+
     def __init__(self, iterable: Iterable[Any] | None = None) -> None:
         super().__init__()
         self.extend(() if iterable is None else iterable)
@@ -119,6 +123,10 @@ class _CheckedDict(dict[Any, Any]):
     _holds: Any
     _content: str
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        register_container(cls)
+
     def _check(self, key: Any, value: Any) -> None:
         """Refuse what may not be set under the key."""
         _checked(self, value, self._holds, key)
@@ -163,6 +171,7 @@ class VarList(_CheckedList):
     Raises:
         TypeError: An item is no Variable.
 
+    >>> import jax.numpy as jnp
     >>> variables = VarList([Variable(2)])
     >>> variables[0] = jnp.array([1.0, 2.0])
     >>> print(variables[0].value)
@@ -264,8 +273,5 @@ class NodeDict(_CheckedDict):
 
 
 NodeList._holds = NodeDict._holds = (Node, NodeList, NodeDict)
-
-for _container in (VarList, VarDict, NodeList, NodeDict):
-    register_container(_container)
 
 var_list, var_dict, node_list, node_dict = VarList, VarDict, NodeList, NodeDict

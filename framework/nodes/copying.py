@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
+from weakref import ref
 
 import numpy as np
 
-from framework.nodes.frames import by_value
+from framework.nodes.functions import functions_in, portable
 from framework.nodes.graph import Node, attributes_of
 from framework.nodes.kinds import KIND_OF_TYPE
-from framework.nodes.members import Members, members_of
+from framework.nodes.members import members_of
 from framework.nodes.ownership import adopt
 from framework.nodes.rebuild import Rebuild, allocate, rebuild
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 
 __all__ = ["CopyMixin"]
-
-# Pickle goes down one object inside the other; a graph deeper than this is pickled as one list.
-MAX_PICKLE_DEPTH = 100
 
 
 class CopyMixin(Node):
@@ -40,8 +39,7 @@ class CopyMixin(Node):
         >>> print(net.w.value, twin.w.value)
         [0. 0.] [1. 1.]
         """
-        with by_value():
-            graph = graph_of(self)
+        graph = graph_of(self)
         return rebuild(graph.structure, [_copied(leaf) for leaf in graph.live_leaves()])
 
     def __copy__(self) -> Self:
@@ -56,48 +54,70 @@ class CopyMixin(Node):
                 twin = memo[id(leaf)] = _copied(leaf)
             leaves.append(twin)
         nodes = graph.live_nodes()
+
+        def copied_static(value: Any) -> Any:
+            # To deepcopy, a transformed function is an object like any other.
+            memo.update((id(function), function) for function in functions_in(value))
+            return copy.deepcopy(value, memo)
+
         rebuilding = Rebuild(
             graph.structure,
             leaves,
             existing={i: memo[id(node)] for i, node in enumerate(nodes) if id(node) in memo},
-            copy_static=lambda value: copy.deepcopy(value, memo),
+            copy_static=copied_static,
+            outside=lambda variable: memo.get(id(variable), variable),
         )
         memo.update((id(node), twin) for node, twin in zip(nodes, rebuilding.nodes, strict=True))
         return rebuilding.run()
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        graph = graph_of(self)
-        if _depth(members_of(self)) > MAX_PICKLE_DEPTH:
-            return rebuild, (graph.structure, graph.live_leaves())
-        attributes = {k: v for k, v in attributes_of(self).items() if k != "_meta"}
-        return allocate, (type(self),), (self._meta.name or self._meta.wanted_name, attributes)
+        batch = self._meta.batch and self._meta.batch()
+        if batch is None:
+            batch = _Batch.of(members_of(self).live_nodes())
+        return _member, (batch, batch.index[id(self)])
 
-    def __setstate__(self, state: Any) -> None:
-        self._meta.wanted_name, attributes = state
-        for name, value in attributes.items():
-            object.__setattr__(self, name, value)
-            adopt(self, value, KIND_OF_TYPE[type(value)])
+
+class _Batch:
+    """The nodes of a graph, pickled side by side, since pickle can't go down a long chain.
+
+    While a pickler holds a batch, each of its nodes is pickled as a member of it, so that what two
+    pickled objects share is shared by the copies.
+    """
+
+    def __init__(self, classes: Sequence[type]) -> None:
+        self.nodes = list(map(allocate, classes))
+
+    @classmethod
+    def of(cls, nodes: list[Any]) -> _Batch:
+        self = cls.__new__(cls)
+        # Those that belong to another batch of this pickler stay there.
+        self.nodes = [n for n in nodes if n._meta.batch is None or n._meta.batch() is None]
+        self.index = {id(node): index for index, node in enumerate(self.nodes)}
+        for node in self.nodes:
+            node._meta.batch = ref(self)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Batch, ([type(node) for node in self.nodes],), list(map(_state, self.nodes))
+
+    def __setstate__(self, states: list[tuple[str | None, dict[str, Any]]]) -> None:
+        for node, (name, attributes) in zip(self.nodes, states, strict=True):
+            node._meta.wanted_name = name
+            for key, value in attributes.items():
+                object.__setattr__(node, key, value)
+                adopt(node, value, KIND_OF_TYPE[type(value)])
+
+
+def _member(batch: _Batch, index: int) -> Any:
+    return batch.nodes[index]
+
+
+def _state(node: Any) -> tuple[str | None, dict[str, Any]]:
+    attributes = {key: portable(x) for key, x in attributes_of(node).items() if key != "_meta"}
+    return node._meta.name or node._meta.wanted_name, attributes
 
 
 def _copied(leaf: Any) -> Any:
     if isinstance(leaf, Variable):
         return copy.copy(leaf)
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
-
-
-def _depth(members: Members) -> int:
-    """How deep a depth-first walk goes, which is what pickle does."""
-    below: list[list[int]] = [[] for _ in members.places]
-    for holder, _, index in members.edges:
-        if holder >= 0:
-            below[holder].append(index)
-    deepest, met, stack = 0, {0}, [iter(below[0])]
-    while stack:
-        index = next(stack[-1], None)
-        if index is None:
-            stack.pop()
-        elif index not in met:
-            met.add(index)
-            stack.append(iter(below[index]))
-            deepest = max(deepest, len(stack))
-    return deepest

@@ -6,7 +6,7 @@ from operator import call, is_
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
-from framework.nodes.children import children_of
+from framework.nodes.children import children_of, container_extras
 from framework.nodes.collectors import Collector, References
 from framework.nodes.frames import next_serial
 from framework.nodes.handles import Handle, weak
@@ -51,8 +51,12 @@ class Meta:
     serial: int
     version: int = 0
     graph: Graph | None = None
+    # What stands for arrays in a rebuilt node, by the keys to it.
+    stand_ins: dict[Any, Any] | None = None
     members: Snapshot | None = None
     handle: Handle | None = None
+    # The batch that the node is being pickled in.
+    batch: ref[Any] | None = None
     # The object that first took this node as an attribute; only error messages read it.
     owner: ref[Any] | None = None
 
@@ -103,18 +107,20 @@ class Watch:
         kind: Its kind.
     """
 
-    __slots__ = ("container", "held", "keys", "kind", "nested", "version")
+    __slots__ = ("container", "extras", "held", "keys", "kind", "nested", "version")
 
     def __init__(self, value: Any, kind: int) -> None:
         self.kind = kind
         self.version: int | None = None
         self.keys, children = children_of(value, kind)
+        # Only custom PyTrees change otherwise than by their children.
+        self.extras = container_extras(value, kind) if kind == Kind.PYTREE else None
         # Containers inside are watched by content: held, they would keep alive what they hold.
         self.nested: dict[int, Watch] = {}
-        if not Kind.CONTAINERS.isdisjoint(map(_kind_of, set(map(type, children)))):
+        if not Kind.WATCHED.isdisjoint(map(_kind_of, set(map(type, children)))):
             for index, child in enumerate(children):
                 child_kind = _kind_of(type(child))
-                watch = Watch(child, child_kind) if child_kind in Kind.CONTAINERS else None
+                watch = Watch(child, child_kind) if child_kind in Kind.WATCHED else None
                 if watch is not None and watch.keys is not None:
                     self.nested[index] = watch
         try:
@@ -140,6 +146,8 @@ class Watch:
         else:
             keys, children = children_of(value, kind)
             if keys != self.keys:
+                return False
+            if kind == Kind.PYTREE and container_extras(value, kind) != self.extras:
                 return False
         if len(children) != len(self.held):
             return False

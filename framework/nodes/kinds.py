@@ -15,8 +15,10 @@ class Kind:
     """How an attribute takes part in the graph."""
 
     VARIABLE, NODE, ARRAY, ATOM, STATIC, META = range(6)
-    LIST, DICT, PYTREE, VIEW, REFERENCES, METHOD = range(6, 12)
+    LIST, DICT, PYTREE, VIEW, REFERENCES, METHOD, SET = range(6, 13)
     CONTAINERS = frozenset((LIST, DICT, PYTREE))
+    # What can change in place without a count.
+    WATCHED = CONTAINERS | {REFERENCES, SET}
 
 
 _ATOMS = (
@@ -38,6 +40,8 @@ class _KindOfType(dict[type, int]):
             (list, Kind.LIST),
             (tuple, Kind.LIST),
             (dict, Kind.DICT),
+            (set, Kind.SET),
+            (frozenset, Kind.SET),
             (types.MethodType, Kind.METHOD),
         ]
 
@@ -58,7 +62,7 @@ class _KindOfType(dict[type, int]):
         for parent, kind in self.rules:
             # Subclasses of built-in types may hold more than their items, so only
             # those that were declared, or that JAX knows, are looked into.
-            exact = parent in (list, tuple, dict, *_ATOMS) and parent is not type
+            exact = parent in (list, tuple, dict, set, frozenset, *_ATOMS) and parent is not type
             if cls is parent or (not exact and issubclass(cls, parent)):
                 return kind
         if issubclass(cls, (float, complex, np.generic, set, frozenset, functools.partial)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
-from framework.nodes.children import children_of
+from framework.nodes.children import StateInSetError, children_of, members_of_set
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.graph import Node, Snapshot, Watch, add_watch, attributes_of
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
@@ -72,7 +72,8 @@ class _Walk:
             self.add_node(root, -1, None)
         else:
             self.visit(root, KIND_OF_TYPE[type(root)], -1, (None,))
-        kind_of, variable, atom = KIND_OF_TYPE.__getitem__, Kind.VARIABLE, Kind.ATOM
+        kind_of, variable = KIND_OF_TYPE.__getitem__, Kind.VARIABLE
+        simple = (Kind.ATOM, Kind.STATIC, Kind.META, Kind.ARRAY, Kind.METHOD)
         position = -1
         for node in self.nodes:  # Grows while we go.
             position += 1
@@ -83,9 +84,12 @@ class _Walk:
                     self.variables.append(value)
                     self.holders.append(position)
                     self.keys.append(key)
-                elif kind != atom:
-                    self.visit(value, kind, position, (key,))
-                    if kind in Kind.CONTAINERS:
+                elif kind not in simple:
+                    try:
+                        self.visit(value, kind, position, (key,))
+                    except StateInSetError as error:
+                        raise error.at(node, key) from None
+                    if kind in Kind.WATCHED:
                         add_watch(self.watches, node, key, value, kind)
         return self
 
@@ -109,6 +113,8 @@ class _Walk:
             self.keys.append(place)
         elif kind == Kind.VIEW:
             self.views.append((holder, place))
+        elif kind == Kind.SET:
+            members_of_set(value)
 
     def add_node(self, node: Any, holder: int, place: Any) -> int:
         index = self.index[id(node)] = len(self.nodes)

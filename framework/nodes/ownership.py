@@ -18,7 +18,9 @@ __all__ = ["adopt", "full_path", "path_from_root"]
 def adopt(owner: Node, value: Any, kind: int) -> None:
     """Note that the owner holds the value, and what is in it if it is a container."""
     if kind == Kind.NODE:
-        if value._meta.owner is None and value is not owner:
+        above = owner._meta.owner and owner._meta.owner()
+        # A link back to the parent makes no owner.
+        if value._meta.owner is None and value is not owner and value is not above:
             value._meta.owner = ref(owner)
     elif kind in (Kind.VARIABLE, Kind.VIEW):
         if value._owner is None:

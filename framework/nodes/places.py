@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jax import tree_util
 
@@ -14,7 +14,7 @@ from framework.nodes.static import Static
 if TYPE_CHECKING:
     from framework.nodes.structure import Structure
 
-__all__ = ["Place", "Places", "key_text", "node_paths", "public"]
+__all__ = ["PathKey", "Place", "Places", "key_text", "node_paths", "public"]
 
 
 def key_text(keys: Any) -> str:
@@ -53,7 +53,6 @@ class Places:
         self.nodes: list[Place] = []
         self.leaves: list[Place] = []
         self.leaf_kinds: list[int] = []
-        self._leaf_paths: list[str] | None = None
         self._leaf_keys: tuple[Any, ...] | None = None
         kind, code = structure.root
         if kind == Kind.NODE:
@@ -89,22 +88,53 @@ class Places:
     @property
     def leaf_paths(self) -> list[str]:
         """The path of each leaf, such as ``layers[0].w``."""
-        if self._leaf_paths is None:
-            above = [*node_paths(self.nodes), ""]
-            self._leaf_paths = [
-                (above[holder] + key_text(keys)).removeprefix(".") for holder, keys in self.leaves
-            ]
-        return self._leaf_paths
+        return [key.name for key in self.leaf_keys]
 
     @property
     def leaf_keys(self) -> tuple[Any, ...]:
         """The key path entry of each leaf, as JAX wants it."""
         if self._leaf_keys is None:
-            self._leaf_keys = tuple(
-                _TextKey(path) if path.startswith("[") else tree_util.GetAttrKey(path)
-                for path in self.leaf_paths
-            )
+            self._leaf_keys = tuple(PathKey(self.nodes, place) for place in self.leaves)
         return self._leaf_keys
+
+
+class PathKey(tree_util.GetAttrKey):
+    """The key path entry from a root down to a leaf, which JAX and others take for an attribute.
+
+    Its text is made when it is asked for: together, the paths of a long chain are of quadratic
+    length.
+
+    Args:
+        nodes: The places of all nodes.
+        place: The place of the leaf.
+    """
+
+    def __init__(self, nodes: list[Place], place: Place) -> None:
+        super().__init__("")
+        self._nodes, self._place = nodes, place
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        holder, keys = self._place
+        while keys is not None:
+            parts.append(key_text(keys))
+            if holder < 0:
+                break
+            holder, keys = self._nodes[holder]
+        return "".join(reversed(parts))
+
+    __repr__ = __str__
+
+    @property
+    def name(self) -> str:
+        """The path, as an attribute is named."""
+        return str(self).removeprefix(".")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is PathKey and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 def node_paths(places: Iterable[Place]) -> list[str]:
@@ -114,10 +144,3 @@ def node_paths(places: Iterable[Place]) -> list[str]:
         above = paths[holder] if holder >= 0 else ""
         paths.append(above if keys is None else above + key_text(keys))
     return paths
-
-
-class _TextKey(NamedTuple):
-    text: str
-
-    def __str__(self) -> str:
-        return self.text

@@ -10,7 +10,8 @@ from framework.nodes.children import container_of
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
 from framework.nodes.graph import Graph, Meta, add_watch, rebuilt_roots
-from framework.nodes.kinds import Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.stand_ins import MAY_STAND_IN, remember_stand_ins
 from framework.nodes.static import Static
 from framework.nodes.structure import Signature, Structure
 from framework.nodes.values import thawed_index
@@ -47,6 +48,7 @@ class Rebuild:
         leaves: What stands in the place of each Variable and array.
         existing: Nodes to take as they are, by index.
         copy_static: Applied to each static value that is no plain atom.
+        outside: Applied to each Variable outside of the graph that is referred to.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Rebuild:
         leaves: Sequence[Any],
         existing: Mapping[int, Any] | None = None,
         copy_static: Callable[[Any], Any] | None = None,
+        outside: Callable[[Any], Any] | None = None,
     ) -> None:
         self.structure = structure
         self.leaves = leaves
         self.existing = existing or {}
         self.copy_static = copy_static
+        self.outside = outside
         self.watches: list[Any] = []
         self.home = home = current_trace()
         self.nodes: list[Any] = [allocate(head.cls, home) for head, _ in structure.records]
@@ -84,9 +88,13 @@ class Rebuild:
                 if name is not None and index not in existing:
                     node._meta.wanted_name = name
             self.settle_variables()
+            if any(KIND_OF_TYPE[cls] in MAY_STAND_IN for cls in set(map(type, self.leaves))):
+                remember_stand_ins(structure, nodes, self.leaves)
             if structure.root[0] == Kind.NODE:
                 rebuilt_roots[id(root)] = root
-                root._meta.graph = Graph(structure, nodes, list(self.leaves), self.watches)
+                # A partial copy is not all that the structure says.
+                if not existing and self.copy_static is None:
+                    root._meta.graph = Graph(structure, nodes, list(self.leaves), self.watches)
             return root
 
     def settle_variables(self) -> None:
@@ -98,7 +106,7 @@ class Rebuild:
                     leaf._home = home
         for index, target, role in self.structure.companions:
             leaf = leaves[index]
-            other = leaves[target] if isinstance(target, int) else target.target()
+            other = self.referent(target)
             if isinstance(leaf, Variable) and isinstance(other, Variable):
                 leaf._accompany(other, role)
 
@@ -112,12 +120,15 @@ class Rebuild:
         for position in head.others:
             kind, code = head.kinds[position], codes[position]
             values[position] = value = self.value(kind, code)
-            if kind in Kind.CONTAINERS and type(code) is not Static:
+            if kind in Kind.WATCHED and type(code) is not Static:
                 add_watch(self.watches, node, head.keys[position], value, kind)
+        items = zip(head.names, head.restore(values), strict=True)
         if not node._slot_names:
-            target.update(zip(head.keys, values, strict=True))
+            # Its bookkeeping is there already; removed first, it keeps its place in the order.
+            target.clear()
+            target.update(items)
         else:
-            for key, value in zip(head.keys, values, strict=True):
+            for key, value in items:
                 object.__setattr__(node, key, value)
 
     def value(self, kind: int, code: Any) -> Any:
@@ -135,6 +146,9 @@ class Rebuild:
         if kind in Kind.CONTAINERS:
             extras, keys, items = code
             return container_of(kind, extras, keys, [self.value(*item) for item in items])
+        if kind == Kind.SET:
+            cls, members = code
+            return cls(self.copy_static(members.value) if self.copy_static else members.value)
         if kind == Kind.VIEW:
             cls, target, index = code
             return cls.over(self.value(*target), thawed_index(index))
@@ -144,6 +158,11 @@ class Rebuild:
             index, function = code.code
             return MethodType(function, self.nodes[index])
         cls, targets = code.code
-        return cls._trusted(
-            (key, self.leaves[t] if isinstance(t, int) else t.target()) for key, t in targets
-        )
+        return cls._trusted((key, self.referent(target)) for key, target in targets)
+
+    def referent(self, target: Any) -> Any:
+        """The Variable that is referred to."""
+        if isinstance(target, int):
+            return self.leaves[target]
+        variable = target.target()
+        return self.outside(variable) if self.outside else variable

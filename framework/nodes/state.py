@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import jax
 
 from framework.errors import MathError
+from framework.nodes.children import child_at, with_child
 from framework.nodes.collect import collect_nodes, own_variables
 from framework.nodes.devices import device_of, moved
 from framework.nodes.formats import format_of
@@ -227,18 +228,14 @@ def _write_all(entries: list[tuple[str, Variable, Any]]) -> None:
 
 
 def _replace_at(node: Any, keys: Any, value: Any) -> None:
-    """Put a value where a node holds another, copying tuples on the way."""
+    """Put a value where a node holds another, in place as far down as containers allow it."""
     attribute, *rest = (keys,) if isinstance(keys, str) else keys
-    node._set(attribute, _replaced(getattr(node, attribute), rest, value), None)
-
-
-def _replaced(container: Any, keys: list[Any], value: Any) -> Any:
-    if not keys:
-        return value
-    key, *rest = keys
-    item = _replaced(container[key], rest, value)
-    if isinstance(container, tuple):
-        items = (*container[:key], item, *container[key + 1 :])
-        return items if type(container) is tuple else type(container)(*items)
-    container[key] = item
-    return container
+    container = getattr(node, attribute)
+    for depth in range(len(rest), 0, -1):
+        holder = child_at(container, rest[: depth - 1])
+        if isinstance(holder, (list, dict)):
+            key = rest[depth - 1]
+            new = with_child(holder[key], rest[depth:], value)
+            (list if isinstance(holder, list) else dict).__setitem__(holder, key, new)
+            return
+    node._set(attribute, with_child(container, rest, value), None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-import types
-from typing import Any, NamedTuple
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from framework.nodes.handles import weak
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
@@ -12,6 +14,7 @@ from framework.nodes.places import Place, Places, key_text, node_paths, public
 from framework.nodes.static import Static
 
 __all__ = [
+    "IMPLICIT",
     "KIND_OF_TYPE",
     "Kind",
     "Late",
@@ -24,6 +27,12 @@ __all__ = [
     "signature_of",
     "weak",
 ]
+
+IMPLICIT = frozenset(("_implicit_vars", "_implicit_nodes"))
+"""The attributes that hold what is registered implicitly; an empty one is as good as none."""
+
+# Longer texts of an attribute are cut off.
+MAX_TEXT = 80
 
 
 class Late:
@@ -43,29 +52,59 @@ class Late:
         return repr(self.code)
 
 
-class Signature(NamedTuple):
-    """What all nodes of one class with the same attributes share."""
+class Signature:
+    """What all nodes of one class with the same attributes share.
 
-    cls: type
-    keys: tuple[str, ...]
-    kinds: tuple[int, ...]
-    # The exact types of atoms, since 1 == True; None for the others.
-    types: tuple[type | None, ...]
-    # The positions and keys of Variables, and the positions of what is neither that nor an atom.
-    variables: tuple[tuple[int, str], ...]
-    others: tuple[int, ...]
-    meta: int
+    Attributes are in alphabetical order here, so that two nodes are equal whatever the order in
+    which theirs were set; ``arrange`` and ``restore`` convert values from and to that order.
+
+    Args:
+        cls: The class.
+        names: The attributes in the order of the node.
+        types: Their types.
+    """
+
+    __slots__ = (
+        "_key", "arrange", "cls", "has_implicit", "keys", "kinds", "meta", "names", "others",
+        "restore", "variables",
+    )  # fmt: skip
+
+    def __init__(self, cls: type, names: tuple[str, ...], types: tuple[type, ...]) -> None:
+        self.cls, self.names = cls, names
+        order = sorted(range(len(names)), key=names.__getitem__)
+        self.arrange = _getter(order)
+        self.restore = _getter(sorted(order, key=order.__getitem__))
+        self.keys = keys = self.arrange(names)
+        self.kinds = kinds = tuple(map(KIND_OF_TYPE.__getitem__, self.arrange(types)))
+        # The positions and keys of Variables; the positions of what is neither that nor an atom.
+        self.variables = tuple((i, k) for i, k in enumerate(keys) if kinds[i] == Kind.VARIABLE)
+        simple = (Kind.VARIABLE, Kind.ATOM, Kind.META)
+        others = (i for i, kind in enumerate(kinds) if kind not in simple)
+        # Nodes first: a path by attributes reads better than one through containers.
+        self.others = tuple(sorted(others, key=lambda i: kinds[i] != Kind.NODE))
+        self.meta = keys.index("_meta")
+        self.has_implicit = not IMPLICIT.isdisjoint(names)
+        # The exact types of atoms count, since 1 == True.
+        atoms = zip(self.arrange(types), kinds, strict=True)
+        self._key = (cls, keys, kinds, tuple(t if k == Kind.ATOM else None for t, k in atoms))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is Signature and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _getter(order: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    if list(order) == list(range(len(order))):
+        return tuple
+    return operator.itemgetter(*order)
 
 
 @functools.lru_cache(maxsize=4096)
-def signature_of(cls: type, keys: tuple[str, ...], types_: tuple[type, ...]) -> Signature:
+def signature_of(cls: type, names: tuple[str, ...], types_: tuple[type, ...]) -> Signature:
     """The signature of a class for attributes of these names and types."""
-    kinds = tuple(map(KIND_OF_TYPE.__getitem__, types_))
-    atoms = tuple(t if k == Kind.ATOM else None for t, k in zip(types_, kinds, strict=True))
-    variables = tuple((i, key) for i, key in enumerate(keys) if kinds[i] == Kind.VARIABLE)
-    simple = (Kind.VARIABLE, Kind.ATOM, Kind.META)
-    others = tuple(i for i, kind in enumerate(kinds) if kind not in simple)
-    return Signature(cls, keys, kinds, atoms, variables, others, keys.index("_meta"))
+    return Signature(cls, names, types_)
 
 
 Record = tuple[Signature, tuple[Any, ...]]
@@ -124,9 +163,6 @@ class Structure:
             self._hash = hash((self.root, self.records))
         return self._hash
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Structure, (self.root, self.records, self.names, self.companions, self.partial)
-
     @property
     def places(self) -> Places:
         """Where everything stands."""
@@ -145,21 +181,22 @@ class Structure:
 
 def _attributes_text(head: Signature, codes: tuple[Any, ...]) -> str:
     return ", ".join(
-        f"{public(key)}={_code_text(kind, code)}"
+        f"{public(key)}={_shortened(_code_text(kind, code))}"
         for key, kind, code in zip(head.keys, head.kinds, codes, strict=True)
         if kind != Kind.META
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 def _code_text(kind: int, code: Any) -> str:
     if kind in (Kind.VARIABLE, Kind.NODE, Kind.ARRAY):
         return f"{('variable', 'node', 'array')[kind - Kind.VARIABLE]} {code}"
     if kind in Kind.CONTAINERS and type(code) is not Static:
-        items = zip(code[1], code[2], strict=True)
+        items = itertools.islice(zip(code[1], code[2], strict=True), MAX_TEXT)
         return "{" + ", ".join(f"{k!r}: {_code_text(*c)}" for k, c in items) + "}"
-    if kind == Kind.META:
-        return ""
-    if isinstance(code, types.FunctionType):
-        return code.__qualname__
-    text = repr(code)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if kind == Kind.ATOM and type(code) is tuple:
+        code = code[1]
+    return getattr(code, "__qualname__", None) or repr(code)

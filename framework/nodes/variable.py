@@ -29,7 +29,7 @@ __all__ = ["Parameter", "TrainVar", "Variable"]
 _PACKAGE = __name__.partition(".")[0]
 
 
-class _ValueKey:
+class _ValueKey(tree_util.GetAttrKey):
     """Path entry from a Variable to its array: no text, so that paths end at the Variable."""
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class _ValueKey:
     __repr__ = __str__
 
 
-_VALUE_KEY = _ValueKey()
+_VALUE_KEY = _ValueKey("value")
 _new = object.__new__
 
 

@@ -26,6 +26,7 @@ class VariableView(Variable):
     Raises:
         ValueError: ``value`` is not a Variable.
 
+    >>> import jax.numpy as jnp
     >>> v = Variable(4)
     >>> VariableView(v, slice(1, 3)).value = jnp.ones(2)
     >>> print(v.value)

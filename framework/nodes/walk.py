@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any
 from weakref import ref
 
-from framework.nodes.children import children_of, container_extras
+from framework.nodes.children import StateInSetError, children_of, container_extras, members_of_set
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.graph import Graph, Node, Watch, add_watch, attributes_of
 from framework.nodes.handles import Handle
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.stand_ins import StandIn, marked
 from framework.nodes.static import Static
-from framework.nodes.structure import Late, Record, Signature, Structure, signature_of
+from framework.nodes.structure import IMPLICIT, Late, Record, Signature, Structure, signature_of
 from framework.nodes.values import frozen_index
 from framework.nodes.variable import Variable
 
@@ -81,16 +82,19 @@ class _Walk:
         for node in self.nodes:  # Grows while we go.
             cls = type(node)
             attributes = node.__dict__ if not cls._slot_names else attributes_of(node)
-            keys = tuple(attributes)
-            codes = list(attributes.values())
-            types = tuple(map(type, codes))
+            names = tuple(attributes)
+            types = tuple(map(type, attributes.values()))
             # Nodes of one class mostly have the same attributes.
             plan = plans.get(cls)
-            if plan is not None and plan[0] == keys and plan[1] == types:
+            if plan is not None and plan[0] == names and plan[1] == types:
                 head = plan[2]
+                codes = list(head.arrange(tuple(attributes.values())))
+                if codes[head.meta].stand_ins is not None:
+                    head, codes = self.head(node, attributes)
             else:
-                head = signature_of(cls, keys, types)
-                plans[cls] = (keys, types, head)
+                head, codes = self.head(node, attributes)
+                if not head.has_implicit and node._meta.stand_ins is None:
+                    plans[cls] = (names, types, head)
             codes[head.meta] = None
             for position, _ in head.variables:
                 variable = codes[position]
@@ -101,11 +105,28 @@ class _Walk:
                 codes[position] = index
             for position in head.others:
                 kind, value = head.kinds[position], codes[position]
-                codes[position] = code = self.code(value, kind)
-                if kind in Kind.CONTAINERS and type(code) is not Static:
-                    add_watch(self.watches, node, keys[position], value, kind)
+                try:
+                    codes[position] = code = self.code(value, kind)
+                except StateInSetError as error:
+                    raise error.at(node, head.keys[position]) from None
+                if kind in Kind.WATCHED and type(code) is not Static:
+                    name = head.keys[position]
+                    add_watch(self.watches, node, name, attributes[name], kind)
             records.append((head, tuple(codes)))
         return records
+
+    def head(self, node: Any, attributes: dict[str, Any]) -> tuple[Signature, list[Any]]:
+        """The signature of a node, and its values in that order."""
+        for name in IMPLICIT.intersection(attributes):
+            collector = attributes[name]
+            if not collector:
+                attributes = {k: v for k, v in attributes.items() if k != name}
+                add_watch(self.watches, node, name, collector, Kind.DICT)
+        if node._meta.stand_ins is not None:
+            attributes = marked(attributes, node._meta.stand_ins)
+        values = tuple(attributes.values())
+        head = signature_of(type(node), tuple(attributes), tuple(map(type, values)))
+        return head, list(head.arrange(values))
 
     def code(self, value: Any, kind: int) -> Any:
         """Code any value."""
@@ -116,7 +137,7 @@ class _Walk:
             return self.add_leaf(value) if index is None else index
         if kind == Kind.ARRAY:
             # Only Variables are shared: an array is a value, the same wherever it stands.
-            self.leaves.append(value)
+            self.leaves.append(value.value if type(value) is StandIn else value)
             return len(self.leaves) - 1
         if kind in Kind.CONTAINERS:
             return self.container_code(value, kind)
@@ -128,6 +149,8 @@ class _Walk:
             late = Late()
             self.late.append((late, value))
             return late
+        if kind == Kind.SET:
+            return (type(value), Static(members_of_set(value)))
         return None if kind == Kind.META else Static(value)
 
     def container_code(self, value: Any, kind: int) -> Any:
