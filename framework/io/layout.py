@@ -19,6 +19,7 @@ import msgpack
 
 from framework.errors import CheckpointError
 from framework.io.leaves import LeafType, check_consistent
+from framework.nodes.collection import no_garbage_collection
 
 __all__ = [
     "ALIGNMENT",
@@ -276,7 +277,8 @@ def unpack_header(preamble: bytes, packed: bytes) -> Header:
     if zlib.crc32(packed, zlib.crc32(preamble[:-4])) != checksum:
         raise CheckpointError("has a damaged header: its checksum does not match")
     try:
-        return _header(_unpack(packed))
+        with no_garbage_collection():
+            return _header(_unpack(packed))
     except _MALFORMED as error:
         raise CheckpointError(f"has a malformed header: {error!r}") from error
 

@@ -6,6 +6,7 @@ key, a Python number, text or bytes), so that a round trip keeps types as well a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -138,11 +139,11 @@ def leaf_type(leaf: Leaf) -> LeafType:
         >>> leaf_type(np.zeros((2, 3), np.float32))
         LeafType(kind='numpy', dtype='float32', shape=(2, 3), impl='')
     """
-    if isinstance(leaf, jax.Array):
-        return _jax_type(leaf)
-    if type(leaf) is Frozen:
-        return leaf.type
     kind = type(leaf)
+    if _is_jax(kind):
+        return _jax_type(leaf)
+    if kind is Frozen:
+        return leaf.type
     if kind is np.ndarray or kind is np.memmap:
         return LeafType("numpy", _dtype_name(leaf.dtype), leaf.shape)
     if isinstance(leaf, np.generic):
@@ -285,12 +286,18 @@ def check_consistent(type_: LeafType) -> int:
     return type_.nbytes
 
 
+@functools.cache
+def _is_jax(cls: type) -> bool:
+    # Asking once for each class: JAX's own check runs Python code for each array.
+    return issubclass(cls, jax.Array | jax.core.Tracer)
+
+
 def _jax_type(array: jax.Array) -> LeafType:
+    name = _NAMES.get(array.dtype)
     if isinstance(array, jax.core.Tracer):
         raise CheckpointError(
             "is a value inside a JAX transform, which has no data yet; save outside the transform"
         )
-    name = _NAMES.get(array.dtype)
     if name is None and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = jax.random.key_data(array)
         return LeafType("key", _dtype_name(data.dtype), data.shape, str(jax.random.key_impl(array)))

@@ -306,7 +306,8 @@ def read(
     arrays = file.read(leaves.values(), use_mmap=mmap)
     types = [info.type for info in leaves.values()]
     if numpy:
-        types = [t._replace(kind="numpy") if t.kind in ("jax", "key") else t for t in types]
+        plain = {t: t._replace(kind="numpy") for t in set(types) if t.kind in ("jax", "key")}
+        types = [plain.get(type_, type_) for type_ in types]
     try:
         return dict(zip(leaves, decode(list(leaves), types, arrays), strict=True))
     except CheckpointError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from framework.io.layout import (
     seal,
 )
 from framework.io.leaves import Leaf, LeafType, host_array, leaf_type
+from framework.nodes.collection import no_garbage_collection
 
 __all__ = ["write_file"]
 
@@ -60,14 +62,16 @@ def write_file(
         >>> folder = tempfile.mkdtemp()
         >>> write_file(f"{folder}/a.msgpack", {"w": numpy.zeros(3)}, meta={"step": 7})
     """
-    types = [_type_of(name, leaf) for name, leaf in leaves.items()]
-    sizes = [type_.nbytes for type_ in types]
-    infos = tuple(
-        LeafInfo(*described, crc32=0)
-        for described in zip(leaves, types, place(sizes, bin_limit), sizes, strict=False)
-    )
-    header = Header(infos, dict(aliases or {}), dict(meta or {}), structure, bin_limit)
-    packed = pack_header(header)
+    with no_garbage_collection():
+        types = [_type_of(name, leaf) for name, leaf in leaves.items()]
+        # Most leaves of a file are of few types.
+        known = {type_: type_.nbytes for type_ in set(types)}
+        sizes = [known[type_] for type_ in types]
+        infos = tuple(
+            map(LeafInfo, leaves, types, place(sizes, bin_limit), sizes, itertools.repeat(0))
+        )
+        header = Header(infos, dict(aliases or {}), dict(meta or {}), structure, bin_limit)
+        packed = pack_header(header)
     with replacing(path) as file, ThreadPoolExecutor(1) as helper:
         # Holds the place until the checksums are known.
         file.write(bytes(PREAMBLE_SIZE + len(packed)))
@@ -76,8 +80,13 @@ def write_file(
         for info, leaf in zip(infos, leaves.values(), strict=True):
             data = _bytes_of(info, leaf)
             # zlib and the system call both release the GIL: checksum and copy run side by side.
-            future = helper.submit(zlib.crc32, data) if len(data) >= _WORTH_A_THREAD else None
-            position = _write_segments(file, data, header.segments(info), position)
+            future = helper.submit(zlib.crc32, data) if info.nbytes >= _WORTH_A_THREAD else None
+            written = 0
+            for start, stop in header.segments(info):
+                file.write(framing(position, start, stop))
+                _write_run(file, data[written : written + stop - start], start, stop)
+                written += stop - start
+                position = stop
             checksums.append(future.result() if future else zlib.crc32(data))
         file.seek(0)
         file.write(seal(packed, checksums))
@@ -101,17 +110,11 @@ def _bytes_of(info: LeafInfo, leaf: Leaf) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _write_segments(
-    file: BinaryIO, data: memoryview, segments: list[tuple[int, int]], position: int
-) -> int:
-    written = 0
-    for start, stop in segments:
-        file.write(framing(position, start, stop))
-        for chunk in range(start, stop, _CHUNK):
-            size = min(_CHUNK, stop - chunk)
-            file.write(data[written : written + size])
-            written += size
-            if size == _CHUNK:
-                start_writeback(file, chunk, chunk + size)
-        position = stop
-    return position
+def _write_run(file: BinaryIO, data: memoryview, start: int, stop: int) -> None:
+    if stop - start < _CHUNK:
+        file.write(data)
+        return
+    for position in range(start, stop, _CHUNK):
+        end = min(position + _CHUNK, stop)
+        file.write(data[position - start : end - start])
+        start_writeback(file, position, end)
