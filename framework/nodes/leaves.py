@@ -171,7 +171,7 @@ def _outside_paths(graph: Graph) -> Mapping[int, str]:
         for number, table in enumerate(tables)
         for target in targets
         if table.get(id(target))
-    } | {id(target): "" for target in targets if all(id(target) not in t for t in tables)}
+    } | {id(target): "" for target in targets if not any(t.get(id(target)) for t in tables)}
 
 
 def _paths_in(root: Any) -> dict[int, str]:

@@ -262,6 +262,14 @@ class SM3(Optimizer):
         buffer = {} if is_zero(self.momentum) else {"mbuffer": shape}
         return (covers or {"m0": ()}) | buffer
 
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key == "momentum" and key in vars(self) and is_zero(self.momentum):
+            raise ValueError(
+                "This SM3 was made without momentum and has no buffers for it. Make another one "
+                "with `momentum=...`, which can be changed later."
+            )
+        super().__setattr__(key, value)
+
     @staticmethod
     def rule(p: jax.Array, g: jax.Array, s: Any, h: Any) -> jax.Array:
         covers = {key: x for key, x in vars(s).items() if key != "mbuffer"}

@@ -151,14 +151,14 @@ class Muon(Adam):
 
     def slots_for(self, parameter: Any) -> dict[str, tuple[int, ...]]:
         shape = real_shape(parameter)
-        return {"momentum": shape} if len(shape) == 2 else super().slots_for(parameter)
+        return {"b": shape} if len(shape) == 2 else super().slots_for(parameter)
 
     @staticmethod
     def rule(p: jax.Array, g: jax.Array, s: Any, h: Any) -> jax.Array:
         if p.ndim != 2:
             return Adam.rule(p, g, s, h)
-        s.momentum = h.momentum * s.momentum + (1 - h.momentum) * g
-        direction = h.momentum * s.momentum + (1 - h.momentum) * g if h.nesterov else s.momentum
+        s.b = h.momentum * s.b + (1 - h.momentum) * g
+        direction = h.momentum * s.b + (1 - h.momentum) * g if h.nesterov else s.b
         rows, columns = p.shape
         if h.adjust == "original":
             scale = max(1.0, rows / max(columns, 1)) ** 0.5

@@ -81,6 +81,11 @@ class Optimizer(Registry):
     """Whether weight decay is applied before the rule; otherwise it is the rule's business."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if type(self) is Optimizer:
+            raise NotImplementedError(
+                "Optimizer is a base class: use one of its subclasses, such as AdamW, or define "
+                "`rule` in a subclass of your own."
+            )
         given = self._signature.bind(*args, **kwargs)
         given.apply_defaults()
         own = {key: given.arguments.pop(key) for key in self.defaults if key != "lr"}
@@ -119,7 +124,7 @@ class Optimizer(Registry):
         settings = {"weight_decay": weight_decay, **hyperparameters}
         settings |= {f"clip_{kind}": limit for kind, limit in clips.items()}
         static = {k for k, d in self.defaults.items() if k in self.static or type(d) in (bool, str)}
-        for key, value in settings.items():
+        for key, value in {"lr": lr, **settings}.items():
             if value is not None and key not in static:
                 check(key, value)
         self.hyperparameters = tuple(

@@ -188,6 +188,11 @@ class Registry(BrainPyObject):
             if parameter in frozen:
                 continue
             slots = self.new_slots(parameter)
+            if taken := [slot for slot in slots if slot in vars(self)]:
+                raise ValueError(
+                    f"{type(self).__name__} has an attribute {taken[0]!r}, so no slot can be "
+                    "called so: files know both by it. Give the slot another name."
+                )
             if late and slots:
                 slots[SINCE] = jnp.copy(self.step.value)
             for slot, value in slots.items():
