@@ -27,12 +27,14 @@ class Guard:
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
         self._cells: list[tuple[CellType, Callable[[], Any]]] = []
         self._globals: list[tuple[dict[str, Any], str, Callable[[], Any]]] = []
+        self._readers: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
         for name, place, value in bindings:
             if isinstance(place, CellType):
                 self._cells.append((place, value))
-            else:
+            elif isinstance(place, dict):
                 self._globals.append((place, name, value))
-        self._readers = [(b.place, b.value) for b in bindings if callable(b.place)]
+            else:
+                self._readers.append((place, value))
         nodes = [root for root in roots.values() if isinstance(root, Node)]
         self._roots = [ref(node) for node in nodes]
         graphs = [graph_of(node) for node in nodes]

@@ -24,6 +24,9 @@ MAX_DEPTH = 4
 MAX_ITEMS = 10_000
 _SKIPPED_PACKAGES = frozenset(("jax", "jaxlib", "numpy", "optax", "builtins"))
 
+_OURS = __name__.partition(".")[0]
+_HELD = ("fun", "grad_vars", "__self__")
+
 
 class Binding(NamedTuple):
     """A name under which a function finds a value, to notice when it is bound to another.
@@ -142,7 +145,10 @@ class _Search:
             yield from ((x, f"{name}[{key!r}]") for key, x in value.items())
         elif isinstance(value, (list, tuple)):
             yield from ((x, f"{name}[{i}]") for i, x in enumerate(value))
-        elif type(value).__module__.partition(".")[0] not in _SKIPPED_PACKAGES:
+        elif _package(type(value)) == _OURS:
+            # The transforms, which hold much that changes and is not the user's.
+            yield from ((getattr(value, key), name) for key in _HELD if hasattr(value, key))
+        elif _package(type(value)) not in _SKIPPED_PACKAGES:
             for key, child in getattr(value, "__dict__", {}).items():
                 if not key.startswith("__") or key == "__wrapped__":
                     label = f"{name}.{key}" if name else key
@@ -152,7 +158,7 @@ class _Search:
                         self.bindings.append(Binding(label, place, weak(child)))
 
     def visit_function(self, fun: types.FunctionType, depth: int) -> bool:
-        if depth > MAX_DEPTH or (fun.__module__ or "").partition(".")[0] in _SKIPPED_PACKAGES:
+        if depth > MAX_DEPTH or _package(fun) in (*_SKIPPED_PACKAGES, _OURS):
             return False
         found = False
         for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
@@ -172,6 +178,10 @@ class _Search:
         if found or (self.watch_values and not isinstance(value, types.ModuleType)):
             self.bindings.append(Binding(name, place, weak(value)))
         return found
+
+
+def _package(thing: Any) -> str:
+    return (thing.__module__ or "").partition(".")[0]
 
 
 def _attribute(holder: Callable[[], Any], key: str) -> Any:

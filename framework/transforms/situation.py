@@ -11,7 +11,6 @@ from jax import tree_util
 from framework.errors import TraceError
 from framework.nodes.frames import by_value
 from framework.nodes.graph import Node
-from framework.nodes.handles import weak
 from framework.nodes.kinds import Kind
 from framework.nodes.ownership import full_path
 from framework.nodes.places import node_paths
@@ -143,15 +142,12 @@ class Situation:
                 self.arguments[label] = _array_text(leaf)
         self.bindings = {binding.text: binding.value for binding in bindings}
         self.structures: dict[str, Structure] = {}
-        self.leaves: dict[str, Any] = {}
+        self.leaves: dict[str, list[Any]] = {}
         for name, root in roots.items():
             if isinstance(root, Node):
                 graph = graph_of(root)
                 self.structures[name] = graph.structure
-                for path, leaf in zip(
-                    graph.structure.places.leaf_paths, graph.live_leaves(), strict=True
-                ):
-                    self.leaves[_join(name, path)] = weak(leaf)
+                self.leaves[name] = list(graph.leaf_refs)
         self.shapes = {
             ref(variable): summary(variable._shown())
             for variable in candidates(roots.values())
@@ -176,11 +172,14 @@ class Situation:
             before = old.structures.get(name)
             if before is not None and before != structure:
                 found += _structure_changes(name, before, structure)
-        found += [
-            f"`{label}` was replaced by another {type(leaf()).__name__}"
-            for label, leaf in self.leaves.items()
-            if label in old.leaves and old.leaves[label]() is not leaf()
-        ]
+            elif before is not None:
+                found += [
+                    f"`{name}{key}` was replaced by another {type(new()).__name__}"
+                    for key, leaf, new in zip(
+                        structure.places.leaf_keys, old.leaves[name], self.leaves[name], strict=True
+                    )
+                    if leaf() is not new()
+                ]
         for variable, shape in self.shapes.items():
             before = old.shapes.get(variable)
             if before not in (None, shape) and (cell := variable()) is not None:

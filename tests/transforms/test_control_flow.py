@@ -487,16 +487,18 @@ class TestCompiledOnce:
         assert fw.for_loop(plain.step, jnp.ones(1)) == 4
 
     def test_nothing_is_kept_alive(self):
+        gc.collect()
         before = len(compiled._jits)
 
         class A(Counter):
             def step(self, x):
                 return self(x)
 
-        def recursive(x):
+        net = A()
+
+        def recursive(x, net=net):
             return net(x) if recursive else None
 
-        net = A()
         fw.for_loop(net.step, jnp.ones(2))
         fw.for_loop(recursive, jnp.ones(2))
         dead = weakref.ref(net), weakref.ref(recursive), weakref.ref(net.total)
