@@ -329,6 +329,8 @@ def _header(content: dict[str, Any]) -> Header:
         raise TypeError("an alias is not text")
     if not isinstance(meta, dict):
         raise TypeError("the metadata is no map")
+    if not isinstance(content["structure"], list | dict | None):
+        raise TypeError("the structure is neither a list nor a map")
     if not (0 < limit <= BIN_LIMIT and limit % ALIGNMENT == 0):
         raise ValueError(f"the limit {limit} of a segment is impossible")
     if place((leaf.nbytes for leaf in leaves), limit)[:-1] != [leaf.offset for leaf in leaves]:

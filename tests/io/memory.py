@@ -36,7 +36,7 @@ def main(folder, megabytes, count):
     start = peak()
     loaded = load(path, mmap="map" in sys.argv)
     loading = peak() - start
-    print(f"{data / 1e6:.0f} {saving / size:.2f} {loading / size:.2f} {len(loaded)}")
+    sys.stdout.write(f"{data / 1e6:.0f} {saving / size:.2f} {loading / size:.2f} {len(loaded)}")
     path.unlink()
 
 

@@ -16,14 +16,14 @@ from framework.errors import CheckpointError
 from framework.io.atomic import leftovers, replacing
 from framework.io.states import load, save, verify
 
-KILLS = int(os.environ.get("FRAMEWORK_KILLS", "8"))
+KILLS = int(os.environ.get("FRAMEWORK_KILLS", "5"))
 
 WRITER = """
 import sys, numpy as np
 from framework.io.writer import write_file
-print("ready", flush=True)
-for i in range(1_000_000):
-    write_file(sys.argv[1], {"i": i, "a": np.full(1_000_000, i), "b": np.full(1000, i)})
+for i in range(int(sys.argv[2]), 1_000_000):
+    write_file(sys.argv[1], {"i": i, "a": np.full(500_000, i), "b": np.full(1000, i)})
+    print(i, flush=True)
 """
 
 
@@ -34,13 +34,15 @@ def files(folder):
 def test_killed_writers_leave_a_whole_file(tmp_path):
     """The writer is killed at random moments; the file stays whole and the next save works."""
     path, rng = tmp_path / "a.msgpack", random.Random(0)
-    save(path, {"i": -1, "a": np.full(1_000_000, -1), "b": np.full(1000, -1)})
+    save(path, {"i": -1, "a": np.full(500_000, -1), "b": np.full(1000, -1)})
     seen, left = set(), 0
-    for _ in range(KILLS):
-        command = [sys.executable, "-c", WRITER, str(path)]
+    for kill in range(KILLS):
+        command = [sys.executable, "-c", WRITER, str(path), str(1000 * kill)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             writer.stdout.readline()
-            time.sleep(rng.uniform(0.0, 0.08))
+            start = time.perf_counter()
+            writer.stdout.readline()
+            time.sleep(rng.uniform(0, 2) * (time.perf_counter() - start))
             writer.send_signal(signal.SIGKILL)
         verify(path)
         loaded = load(path)

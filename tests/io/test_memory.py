@@ -14,7 +14,7 @@ def test_saving_and_loading_need_one_leaf_above_the_data(tmp_path, how):
     command = [sys.executable, "-m", "tests.io.memory", str(tmp_path), MEGABYTES, "8", how]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     data, saving, loading, count = map(float, done.stdout.split())
-    assert data > 0.9 * int(MEGABYTES)
+    assert data > 0.5 * int(MEGABYTES)
     assert count == 8
     assert saving < 1.2
     # The peak of saving was the data and one leaf, and loading does not go above it.
