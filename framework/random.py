@@ -248,8 +248,9 @@ class RandomState(BrainPyObject):
     ) -> jax.Array:
         """Draw indices with probabilities that are the softmax of the logits along an axis."""
         logits = raw(logits)
-        batch = tuple(jnp.delete(jnp.array(logits.shape, int), axis).tolist())
-        shape = batch if size is None else size
+        lengths = list(logits.shape)
+        del lengths[axis]
+        shape = lengths if size is None else size
         return self._draw(
             lambda k, shape: jax.random.categorical(k, logits, axis, shape), shape, key
         )

@@ -151,13 +151,14 @@ class _Call:
         """Trace until the state is known, then run."""
         lanes = _Lanes(self, out_axes)
         while True:
-            lanes.missed = {}
-            jax.eval_shape(lambda: lanes.run(self.size(axis_size), options))
+            values, axes = lanes.inputs(self.size(axis_size))
+            traced = functools.partial(lanes.run, axes, self.size(axis_size), options)
+            jax.eval_shape(traced, values)
             if not lanes.missed:
                 break
             lanes.known += lanes.missed
         lanes.written = lanes.writes
-        leaves, new = lanes.run(self.size(axis_size), options, lanes.leaf_axes)
+        leaves, new = lanes.run(axes, self.size(axis_size), options, values, lanes.leaf_axes)
         for variable, value in zip(lanes.written, new, strict=True):
             if not lanes.is_split(variable):
                 variable._store(value)
@@ -221,18 +222,29 @@ class _Lanes:
     def is_split(self, variable: Variable) -> bool:
         return self.call.axis_of(variable) is None and _splits(variable)
 
-    def run(self, size: int, options: dict[str, Any], leaf_axes: Any = 0) -> Any:
-        """Run all lanes."""
-        call = self.call
+    def inputs(self, size: int) -> tuple[list[Any], list[int | None]]:
+        """The values of the known Variables, and their axes."""
         values: list[Any] = []
         axes: list[int | None] = []
         for variable in self.known:
-            value, axis = variable.value, call.axis_of(variable)
+            value, axis = variable.value, self.call.axis_of(variable)
             if self.is_split(variable):
                 keys = jax.random.split(value, size + 1)
                 value, self.next_keys[variable], axis = keys[:-1], keys[-1], 0
             values.append(value)
             axes.append(axis)
+        return values, axes
+
+    def run(
+        self,
+        axes: list[int | None],
+        size: int,
+        options: dict[str, Any],
+        values: list[Any],
+        leaf_axes: Any = 0,
+    ) -> Any:
+        """Run all lanes."""
+        call = self.call
         out_axes = [
             0 if self.is_split(variable) else call.axis_of(variable) for variable in self.written
         ]

@@ -88,7 +88,7 @@ class FirstTrace:
     Attributes:
         read: The Variables that it reads and does not write.
         written: The Variables that it writes.
-        resized: Those of them that come out with another shape.
+        resized: Those of them that come out with another shape, so have no use for the old buffer.
         calls_back: Whether it calls back into Python while it runs.
     """
 

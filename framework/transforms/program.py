@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import jax
+import jax.numpy as jnp
 
 from framework.errors import TraceError
 from framework.nodes.frames import is_tracer
 from framework.nodes.loan import Loan
+from framework.nodes.variable import Variable
 from framework.transforms.discovery import FirstTrace, named_after, state_outputs
 from framework.transforms.donation import gather_for_donation
 
@@ -48,10 +50,10 @@ class Program:
                 found.alive = False
                 found._loan = None
 
-        # What comes out with another shape has no use for the buffer that came in.
-        kept = [v for v in first.written if v not in first.resized]
-        written = [*kept, *first.resized]
-        self._count = len(kept)
+        reused = [v for v in first.written if _is_reusable(v) and v not in first.resized]
+        targets = set(reused)
+        written = [*reused, *(v for v in first.written if v not in targets)]
+        self._count = len(reused)
         self.written = [ref(variable, on_death) for variable in written]
         self.read = [ref(variable, on_death) for variable in first.read]
         self.calls_back = first.calls_back
@@ -160,3 +162,11 @@ class Program:
     def _inputs(self) -> tuple[list[Any], list[Any]]:
         values: list[Any] = [v().value for v in (*self.written, *self.read)]  # type: ignore[union-attr]
         return values[: self._count], values[self._count :]
+
+
+def _is_reusable(variable: Variable) -> bool:
+    """Whether a count of references tells if somebody else holds the buffer.
+
+    It does not for a key, whose buffer is that of another array, which `jax.random.key_data` gives.
+    """
+    return not jnp.issubdtype(variable._shown().dtype, jax.dtypes.extended)

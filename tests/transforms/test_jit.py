@@ -274,6 +274,19 @@ class TestDonation:
         step()
         np.testing.assert_array_equal(view, [0, 2, 4, 6])
 
+    def test_data_of_a_key_stays_valid(self):
+        v = fw.Variable(jax.random.key(0))
+
+        @fw.jit
+        def step():
+            v.value = jax.random.split(v.value)[0]
+
+        step()
+        data = jax.random.key_data(v.value)
+        expected = np.array(data)
+        step()
+        np.testing.assert_array_equal(data, expected)
+
     def test_state_is_donated(self):
         v = fw.Variable(jnp.zeros(1000))
 
