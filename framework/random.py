@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 
 from framework.nodes.array import raw
 from framework.nodes.base import BrainPyObject
+from framework.nodes.rebuild import allocate
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import ambient
 
@@ -303,6 +304,10 @@ class _Default(RandomState):
 
     Making a key starts JAX's backend, which an import must not do.
     """
+
+    def __new__(cls) -> Self:
+        # Not BrainPyObject's: to ask for the present trace takes a slow import of JAX's.
+        return allocate(cls)
 
     def __init__(self) -> None:
         BrainPyObject.__init__(self, "default_random_state")
