@@ -87,7 +87,8 @@ def make_jaxpr(
         used = [*first.read, *first.written]
 
         def pure(values: list[Any], leaves: list[Any]) -> Any:
-            return first(dict(zip(used, values, strict=True)), leaves)
+            out, new = first(dict(zip(used, values, strict=True)), leaves)
+            return out, list(new.values())
 
         shown = [variable._shown() for variable in used]
         jaxpr, (shape, _) = jax.make_jaxpr(pure, return_shape=True)(shown, leaves)

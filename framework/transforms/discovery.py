@@ -147,17 +147,22 @@ class FirstTrace:
         self._beyond = offer.reads
         return Output(out, frame.serial), new
 
-    def __call__(self, known: dict[Variable, Any], leaves: list[Any]) -> tuple[Any, list[Any]]:
+    def __call__(
+        self, known: dict[Variable, Any], leaves: list[Any]
+    ) -> tuple[Output, dict[Variable, Any]]:
         """Run the kept trace as part of another one.
 
         Args:
             known: The values of the Variables that it uses.
             leaves: The arrays among the arguments.
+
+        Returns:
+            The result, and what the Variables that it writes become.
         """
         values = [known[v] if v in known else _placeholder(v._shown()) for v in self._offered]
         serial = next_serial()
         out, new = self._jitted(values, dict(zip(self._labels, leaves, strict=True)))
-        return Output(out, serial), new
+        return Output(out, serial), dict(zip(self.written, new, strict=True))
 
 
 def named_after(fun: Any, pure: Callable[..., Any]) -> Callable[..., Any]:

@@ -81,7 +81,8 @@ class Program:
         leaves = self._merged(donated, kept)
         first = self._first  # Another thread may drop it meanwhile.
         if first is not None:
-            return first(known, leaves)
+            out, new = first(known, leaves)
+            return out, [new[v] for v in written]  # type: ignore[index]
         out, frame = self._entry.trace(known, leaves)
         outputs = state_outputs(out, frame, written)  # type: ignore[arg-type]
         self._entry.traced()

@@ -233,6 +233,27 @@ class TestRetraces:
         assert step().shape == (5, 3)
         assert step.traces == 2
 
+    def test_state_of_all_kinds_at_once(self):
+        """What is not donated must not change places with what is."""
+        key, n, batch, x = (
+            fw.Variable(jax.random.key(0)),
+            fw.Variable(jnp.int32(0)),
+            fw.Variable(jnp.zeros((2, 3)), batch_axis=0),
+            fw.Variable(jnp.zeros(4)),
+        )
+
+        @fw.jit
+        def step():
+            key.value = jax.random.split(key.value)[0]
+            batch.value = jnp.concatenate([batch.value, batch.value])
+            n.value += 1
+            x.value += 1
+
+        for _ in range(2):
+            step()
+        assert [v.shape for v in (key, n, batch, x)] == [(), (), (8, 3), (4,)]
+        assert (n.value, x.value[0]) == (2, 2)
+
     def test_a_batch_axis_may_change_inside(self):
         v = fw.Variable(jnp.zeros((2, 3)), batch_axis=0)
 
