@@ -33,6 +33,8 @@ from framework.optim.descent import (
     MomentumNesterov,
     RMSProp,
 )
+from framework.optim.ema import EMA
+from framework.optim.functional import OptaxOptimizer, as_optax
 from framework.optim.groups import Group
 from framework.optim.layerwise import LAMB, LARS, Muon
 from framework.optim.optimizer import Optimizer
@@ -45,6 +47,7 @@ from framework.optim.schedulers import (
 )
 
 __all__ = [
+    "EMA",
     "LAMB",
     "LARS",
     "SGD",
@@ -76,6 +79,7 @@ __all__ = [
     "Muon",
     "NAdam",
     "OneCycleLR",
+    "OptaxOptimizer",
     "Optimizer",
     "PiecewiseConstant",
     "PiecewiseConstantLR",
@@ -85,6 +89,7 @@ __all__ = [
     "RMSProp",
     "Scheduler",
     "StepLR",
+    "as_optax",
     "join",
     "make_schedule",
     "sequential",

@@ -311,7 +311,7 @@ class PolynomialDecayLR(_Decay):
         self.power = power
 
     def at(self, i: jax.Array) -> jax.Array:
-        left = (1 - jnp.minimum(i, self.decay_steps) / self.decay_steps) ** self.power
+        left = (jnp.maximum(self.decay_steps - i, 0) / self.decay_steps) ** self.power
         return (self.lr.value - self.final_lr) * left + self.final_lr
 
 

@@ -120,7 +120,7 @@ def _square(gradient: Any) -> jax.Array:
 @jax.jit
 def _shortened(gradient: Any, norm: jax.Array, limit: jax.Array) -> jax.Array:
     gradient = _computed(gradient)
-    return gradient * jnp.minimum(limit / norm, 1).astype(gradient.real.dtype)
+    return gradient * jnp.minimum(limit / norm, 1).astype(gradient.dtype)
 
 
 @jax.jit

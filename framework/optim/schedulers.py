@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from framework.nodes.array import raw
 from framework.nodes.base import BrainPyObject
@@ -186,7 +187,7 @@ def make_schedule(value: Any) -> Scheduler:
         return value
     if callable(value) and not isinstance(value, Variable):
         return LambdaLR(1.0, value)
-    if isinstance(value, str) or value is None or jnp.shape(raw(value)) != ():
+    if isinstance(value, str) or value is None or np.shape(raw(value)) != ():
         raise TypeError(
             "A learning rate is a number, a Variable without axes, a Scheduler, or a function of "
             f"the count of updates, but got a {type(value).__name__}."
