@@ -204,6 +204,10 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
     def _register(self, collector: Collector, values: Any, named: Any, cls: Any, stem: str) -> None:
         items = named_items(values, named, cls, stem, collector)
         for key, value in items.items():
+            self._check_owned_by_trace(
+                f"implicit_{stem}s['{key}']", value, KIND_OF_TYPE[type(value)], None
+            )
+        for key, value in items.items():
             collector[key] = value
             adopt(self, value, KIND_OF_TYPE[type(value)])
         _changed(self._meta)

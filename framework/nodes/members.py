@@ -103,9 +103,19 @@ class _Walk:
             self.edges.append((holder, place, index))
         elif kind in Kind.CONTAINERS:
             below, children = children_of(value, kind)
+            index_of, nodes = self.index, self.nodes
             for key, child in zip(below or (), children, strict=True):
                 child_kind = KIND_OF_TYPE[type(child)]
-                if child_kind != Kind.ATOM:
+                if child_kind == Kind.NODE:
+                    # What `visit` would do, without a call for each of many nodes in one list.
+                    place = (*keys, key)
+                    index = index_of.get(id(child))
+                    if index is None:
+                        index = index_of[id(child)] = len(nodes)
+                        nodes.append(child)
+                        self.places.append((holder, place))
+                    self.edges.append((holder, place, index))
+                elif child_kind != Kind.ATOM:
                     self.visit(child, child_kind, holder, (*keys, key))
         elif kind == Kind.VARIABLE:
             self.variables.append(value)

@@ -20,10 +20,12 @@ from framework.nodes.variable import Variable
 __all__ = ["Rebuild", "allocate", "rebuild"]
 
 
-def allocate(cls: type[Any], home: object | None = None) -> Any:
+def allocate(cls: type[Any], home: object | None = None, wanted_name: str | None = None) -> Any:
     """Make an empty node, without calling its constructor."""
     node = object.__new__(cls)
-    node.__dict__["_meta"] = Meta(home)
+    meta = node.__dict__["_meta"] = Meta(home)
+    if wanted_name is not None:
+        meta.wanted_name = wanted_name
     return node
 
 
@@ -66,7 +68,11 @@ class Rebuild:
         self.outside = outside
         self.watches: list[Any] = []
         self.home = home = current_trace()
-        self.nodes: list[Any] = [allocate(head.cls, home) for head, _ in structure.records]
+        with no_garbage_collection():
+            self.nodes: list[Any] = [
+                allocate(head.cls, home, name)
+                for (head, _), name in zip(structure.records, structure.names, strict=True)
+            ]
         for index, node in self.existing.items():
             self.nodes[index] = node
 
@@ -78,15 +84,13 @@ class Rebuild:
         """
         with no_garbage_collection():
             structure, nodes, existing = self.structure, self.nodes, self.existing
-            for index, (node, record) in enumerate(zip(nodes, structure.records, strict=True)):
+            fill = self.fill
+            for index, (head, codes) in enumerate(structure.records):
                 if index not in existing:
-                    self.fill(node, *record)
+                    fill(nodes[index], head, codes)
             root = self.value(*structure.root)
             if structure.partial:
                 return root
-            for index, (node, name) in enumerate(zip(nodes, structure.names, strict=True)):
-                if name is not None and index not in existing:
-                    node._meta.wanted_name = name
             self.settle_variables()
             if any(KIND_OF_TYPE[cls] in MAY_STAND_IN for cls in set(map(type, self.leaves))):
                 remember_stand_ins(structure, nodes, self.leaves)
@@ -122,10 +126,8 @@ class Rebuild:
             values[position] = value = self.value(kind, code)
             if kind in Kind.WATCHED and type(code) is not Static:
                 add_watch(self.watches, node, head.keys[position], value, kind)
-        items = zip(head.names, head.restore(values), strict=True)
-        if not node._slot_names:
-            # Its bookkeeping is there already; removed first, it keeps its place in the order.
-            target.clear()
+        items = zip(head.names, head.restore(values))  # noqa: B905
+        if not head.cls._slot_names:
             target.update(items)
         else:
             for key, value in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from framework.nodes.children import children_of
@@ -65,18 +66,17 @@ def _leaf_text(value: Any, seen: dict[int, str], path: str) -> str:
 
 
 def _children(node: Any, depth: int, path: str) -> list[tuple[int, str, str, Any]]:
-    rows: list[tuple[int, str, str, Any]] = []
+    found = (x for name, value in attributes_of(node).items() for x in _shown_in(value, (name,)))
+    rows = ((key_text(keys), value) for keys, value in found)
+    return [(depth + 1, label, path + label, value) for label, value in rows]
 
-    def add(value: Any, keys: tuple[Any, ...]) -> None:
-        kind = KIND_OF_TYPE[type(value)]
-        if kind in (Kind.NODE, Kind.VARIABLE, Kind.VIEW, Kind.ARRAY):
-            label = key_text(keys)
-            rows.append((depth + 1, label, path + label, value))
-        elif kind in Kind.CONTAINERS:
-            below, children = children_of(value, kind)
-            for key, child in zip(below or (), children, strict=True):
-                add(child, (*keys, key))
 
-    for name, value in attributes_of(node).items():
-        add(value, (name,))
-    return rows
+def _shown_in(value: Any, keys: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The nodes, Variables and arrays in an attribute, with the keys to them."""
+    kind = KIND_OF_TYPE[type(value)]
+    if kind in (Kind.NODE, Kind.VARIABLE, Kind.VIEW, Kind.ARRAY):
+        yield keys, value
+    elif kind in Kind.CONTAINERS:
+        below, children = children_of(value, kind)
+        for key, child in zip(below or (), children, strict=True):
+            yield from _shown_in(child, (*keys, key))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -115,21 +116,23 @@ class StateMixin(Node):
             for name, node in nodes.items()
             if type(node).__load_state__ is not StateMixin.__load_state__
         }
-        _write_all(
-            [
-                (f"{key[0]}.{key[1]}", variables[key], value)
-                for key, value in given.items()
-                if key in variables and key[0] not in custom
-            ]
-        )
-        missing, unexpected = (
-            [f"{node}.{key}" for node, key in keys if node not in custom]
-            for keys in _mismatch(variables, given)
-        )
-        for name in custom:
-            own = {key: value for (node, key), value in given.items() if node == name}
-            for found, keys in zip((missing, unexpected), nodes[name].load_state(own), strict=True):
-                found += [f"{name}.{key}" for key in keys]
+        with _restoring(variables.values()):
+            _write_all(
+                [
+                    (f"{key[0]}.{key[1]}", variables[key], value)
+                    for key, value in given.items()
+                    if key in variables and key[0] not in custom
+                ]
+            )
+            missing, unexpected = (
+                [f"{node}.{key}" for node, key in keys if node not in custom]
+                for keys in _mismatch(variables, given)
+            )
+            for name in custom:
+                own = {key: value for (node, key), value in given.items() if node == name}
+                found = nodes[name].load_state(own)
+                for keys, more in zip((missing, unexpected), found, strict=True):
+                    keys += [f"{name}.{key}" for key in more]
         if warn and missing:
             warnings.warn(f"The state lacks {missing}.", UserWarning, stacklevel=2)
         if warn and unexpected:
@@ -225,6 +228,18 @@ def _write_all(entries: list[tuple[str, Variable, Any]]) -> None:
         raise MathError("The state does not fit; nothing was changed.\n" + "\n".join(problems))
     for variable, value in checked:
         variable._store(value)
+
+
+@contextmanager
+def _restoring(variables: Iterable[Variable]) -> Iterator[None]:
+    """Give Variables their values back if there is an exception."""
+    before = [(variable, variable.value) for variable in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            variable._store(value)
+        raise
 
 
 def _replace_at(node: Any, keys: Any, value: Any) -> None:
