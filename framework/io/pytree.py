@@ -194,8 +194,8 @@ class _Walk:
 
     def container(self, path: str, value: Any, kind: int) -> list[tuple[str, Any]] | None:
         cls = type(value)
-        if cls is list or cls is tuple:
-            self.structure.append([cls.__name__, len(value)])
+        if kind == Kind.LIST:
+            self.structure.append(["tuple" if cls is tuple else "list", len(value)])
             return [(f"{path}[{i}]", child) for i, child in enumerate(value)]
         if isinstance(value, dict):
             # Subclasses that JAX does not know, such as VarDict, are plain dictionaries here.

@@ -268,6 +268,14 @@ def test_containers_of_objects_and_scalars(path):
     assert other["opt"][0].step.value == 3
 
 
+def test_containers_of_this_package_load_as_lists_and_dicts(path):
+    first, second = fw.Variable(jnp.ones(2)), fw.Variable(jnp.zeros(1))
+    save(path, {"l": fw.VarList([first, second]), "d": fw.VarDict(a=first)})
+    loaded = load(path)
+    assert_same(loaded, {"l": [first.value, second.value], "d": {"a": first.value}})
+    assert loaded["l"][0] is loaded["d"]["a"]
+
+
 def test_a_tree_loads_into_the_containers_of_another(path):
     tree = {"a": jnp.arange(3), "b": (np.zeros(2), [1, 2.5])}
     save(path, tree)
