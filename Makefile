@@ -9,6 +9,8 @@ python      := .venv/bin/python
 pytest       = -m pytest -n 2 $(ARGS)
 oldest      := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)"$$/\1/p' pyproject.toml)
 newest      := 3.13
+# Most peers have files for this one.
+bench_python = $(if $(PYTHON),,$(shell .ci/find-python 3.11 >/dev/null 2>&1 && echo --python 3.11))
 
 .PHONY: help demo test lint format test-oldest test-newest test-both smoke-oldest smoke-newest bench clean
 
@@ -62,7 +64,8 @@ test-newest smoke-newest:
 	@.venv-newest/bin/python $(pytest)
 
 bench:
-	@$(environment) .venv-bench dev
+	@$(environment) $(bench_python) .venv-bench all
+	@.venv-bench/bin/python tests/benchmarks/install.py
 	@echo "bench: measure against peers, in .venv-bench"
 	@.venv-bench/bin/python -m tests.benchmarks $(ARGS)
 
