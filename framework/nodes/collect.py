@@ -83,7 +83,7 @@ def _paths(members: Members) -> list[str]:
 
 def _names(members: Members) -> list[str]:
     """The name of each node."""
-    names = [node.name for node in members.live_nodes()]
+    names = [node._meta.name or node.name for node in members.live_nodes()]
     if len(set(names)) < len(names):  # Possible after `clear_name_cache()` only.
         name = next(name for name in names if names.count(name) > 1)
         places = [f".{path}" for n, path in zip(names, _paths(members), strict=True) if n == name]
@@ -118,7 +118,9 @@ def _absolute_paths(members: Members) -> list[str]:
         prefixes[holder] + (keys if type(keys) is str else dotted_variable(keys))
         for holder, keys in zip(members.holders, members.keys, strict=True)
     ]
-    _check_distinct(paths, members.live_variables())
+    # Attributes of nodes with distinct names can't clash, keys of containers can.
+    if tuple in set(map(type, members.keys)):
+        _check_distinct(paths, members.live_variables())
     return paths
 
 
