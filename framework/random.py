@@ -295,7 +295,7 @@ def _key_of(seed: int | jax.Array | None) -> jax.Array:
         return seed
     if jnp.shape(seed):
         # A key of the old kind.
-        return jax.random.wrap_key_data(seed)
+        return jax.random.wrap_key_data(jnp.asarray(seed))
     return jax.random.key(seed)
 
 

@@ -78,7 +78,7 @@ def make_jaxpr(
         leaves, treedef = flatten_by_reference((dynamic, named))
 
         def trace(known: dict[Variable, Any], leaves: list[Any]) -> Any:
-            args, kwargs = Arguments.join(*tree_util.tree_unflatten(treedef, leaves), static)
+            args, kwargs = _joined(treedef, leaves, static)
             return functionalize(fun, known, args, kwargs)
 
         roots, _ = roots_of(functools.partial(fun, *args, **kwargs))
@@ -130,7 +130,7 @@ def checkpoint(
             written: list[Variable] = []
 
             def pure(leaves: list[Any]) -> Any:
-                args, kwargs = Arguments.join(*tree_util.tree_unflatten(treedef, leaves), static)
+                args, kwargs = _joined(treedef, leaves, static)
                 out, frame = functionalize(fun, {}, args, kwargs)
                 written[:] = frame.writes
                 return Output(out, frame.serial), [frame.values[v] for v in written]
@@ -147,3 +147,8 @@ def checkpoint(
 
 
 remat = checkpoint
+
+
+def _joined(treedef: Any, leaves: list[Any], static: Any) -> tuple[Any, Any]:
+    args, kwargs = tree_util.tree_unflatten(treedef, leaves)
+    return Arguments.join(args, kwargs, static)

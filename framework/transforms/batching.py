@@ -101,7 +101,7 @@ class _Call:
     ) -> None:
         self.fun = fun
         self.axes: dict[Variable, int | None] = {}
-        self.rules: list[tuple[Callable[[Variable], bool], int | None]] = []
+        self.rules: list[tuple[Callable[..., object], int | None]] = []
         for selector, axis in selectors:
             self.select(selector, axis)
         self.leaf_axes: list[int | None] = []
@@ -157,10 +157,10 @@ class _Call:
             if not lanes.missed:
                 break
             lanes.known += lanes.missed
-        lanes.written = lanes.writes
+        lanes.written = list(lanes.writes)
         leaves, new = lanes.run(axes, self.size(axis_size), options, values, lanes.leaf_axes)
         for variable, value in zip(lanes.written, new, strict=True):
-            if not lanes.is_split(variable):
+            if variable in lanes.writes and not lanes.is_split(variable):
                 variable._store(value)
         lanes.advance()
         return tree_util.tree_unflatten(lanes.treedef, leaves)
@@ -213,7 +213,7 @@ class _Lanes:
         self.out_axes = out_axes
         self.known: list[Variable] = []
         self.missed: dict[Variable, None] = {}
-        self.writes: list[Variable] = []
+        self.writes: dict[Variable, None] = {}
         self.written: list[Variable] = []
         self.next_keys: dict[Variable, Any] = {}
         self.leaf_axes: list[int | None] = []
@@ -271,8 +271,9 @@ class _Lanes:
         offer = _Offer(dict(zip(self.known, values, strict=True)), call.axis_of)
         with offer.active():
             out, frame = functionalize(call.fun, {}, args, kwargs)
-        self.missed, self.writes = offer.missed, list(frame.writes)
-        new = [frame.values[variable] for variable in self.written]
+        self.missed, self.writes = offer.missed, frame.writes
+        # The trace that found the state took all branches, this one perhaps not.
+        new = [frame.read(variable) for variable in self.written]
         self.check(new)
         self.leaf_axes = _broadcast(self.out_axes, out, frame.serial)
         out_leaves, self.treedef = flatten_by_reference(out, frame.serial)

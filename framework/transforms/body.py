@@ -51,11 +51,6 @@ class State:
         self.values = [variable.value for variable in written]
         self.met: dict[Variable, None] = {}
 
-    def store(self, values: list[Any]) -> None:
-        """Give the Variables their new values."""
-        for variable, value in zip(self.written, values, strict=True):
-            variable._store(value)
-
 
 class Body:
     """A function that takes the state it changes and gives it back.
@@ -103,17 +98,18 @@ class Body:
 def settled(
     funs: tuple[Callable[..., Any], ...],
     record: Callable[[State], None],
-    run: Callable[[State], T],
+    run: Callable[[State], tuple[T, list[Any]]],
 ) -> T:
     """Trace a construct for exactly the state that it changes.
 
     Args:
         funs: The user's functions in it.
         record: Traces their bodies abstractly.
-        run: Traces the construct, all of whose bodies have the given state.
+        run: Traces the construct, all of whose bodies have the given state; returns the result and
+            the new state.
 
     Returns:
-        What ``run`` returned.
+        The result, once the Variables have their new values.
     """
     key = tuple(map(_hint_key, funs))
     hinted = [variable() for variable in _hints.get(key, ())]
@@ -127,7 +123,7 @@ def settled(
     while True:
         state = State(written)
         try:
-            result = run(state)
+            result, new = run(state)
         except StateGrew as grew:
             written = [*written, *grew.writes]
             continue
@@ -138,6 +134,8 @@ def settled(
         if len(_hints) > MAX_HINTS:
             _hints.clear()
         _hints[key] = list(map(ref, written))
+        for variable, value in zip(written, new, strict=True):
+            variable._store(value)
         return result
 
 

@@ -166,9 +166,7 @@ def _branch(index: Any, branches: Sequence[Any], operands: Any) -> Any:
             jax.eval_shape(pure(fun, state), [], leaves)
 
     def run(state: State) -> Any:
-        out, new = lax.switch(index, [pure(fun, state) for fun in funs], state.values, leaves)
-        state.store(new)
-        return out
+        return lax.switch(index, [pure(fun, state) for fun in funs], state.values, leaves)
 
     return settled(funs, record, run)
 

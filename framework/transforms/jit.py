@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from types import MethodType
-from typing import Any, overload
+from typing import Any
 
 import jax
 import numpy as np
@@ -198,10 +198,6 @@ class BoundJit:
         return f"<{self.jitted!r} bound to a {type(self.__self__).__name__}>"
 
 
-@overload
-def jit(f: Callable[..., Any], **options: Any) -> Jit: ...
-@overload
-def jit(f: None = None, **options: Any) -> Callable[[Callable[..., Any]], Jit]: ...
 def jit(
     f: Callable[..., Any] | None = None,
     static_argnums: int | Sequence[int] | None = None,

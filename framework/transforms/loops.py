@@ -192,8 +192,7 @@ def _scan(
 ) -> tuple[Any, Any]:
     init, xs = arrays_in(values)
     leaves, treedef = flatten_by_reference(init)
-    count = length if length is not None or bar is None else _length(xs)
-    start = bar and bar.start(count)
+    start = bar and bar.start(_length(xs) if length is None else length)
 
     def record(state: State) -> None:
         body = Body(funs[0], state)
@@ -204,7 +203,7 @@ def _scan(
 
         jax.eval_shape(step, leaves, tree_util.tree_map(_slice_of, xs))
 
-    def run(state: State) -> tuple[Any, Any]:
+    def run(state: State) -> tuple[Any, list[Any]]:
         body = Body(funs[0], state)
 
         def step(carry: Any, x: Any) -> tuple[Any, Output]:
@@ -223,8 +222,7 @@ def _scan(
         (_, new, out), ys = lax.scan(
             wrapped, (number, state.values, leaves), xs, length, reverse, unroll
         )
-        state.store(new)
-        return tree_util.tree_unflatten(treedef, out), ys
+        return (tree_util.tree_unflatten(treedef, out), ys), new
 
     return settled(funs, record, run)
 
@@ -246,7 +244,7 @@ def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
 
         jax.eval_shape(step, leaves)
 
-    def run(state: State) -> tuple[Any, ...]:
+    def run(state: State) -> tuple[Any, list[Any]]:
         body = Body(_keeping(body_fun), state)
 
         def test(carry: Any) -> Any:
@@ -263,8 +261,7 @@ def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
             return new, leaves
 
         new, out = lax.while_loop(test, step, (state.values, leaves))
-        state.store(new)
-        return tree_util.tree_unflatten(treedef, out)
+        return tree_util.tree_unflatten(treedef, out), new
 
     return settled(funs, record, run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -13,7 +13,7 @@ from jax import tree_util
 from framework.nodes.frames import Frame
 from framework.nodes.graph import Node
 from framework.nodes.handles import weak
-from framework.nodes.ownership import path_from_root
+from framework.nodes.ownership import full_path, path_from_root
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.discovery import FirstTrace, StateGrew, candidates
@@ -50,7 +50,7 @@ class Variant:
             if variable not in known:
                 root, _ = path_from_root(variable)
                 if isinstance(root, Node):
-                    roots.setdefault(f"{root.name}", root)
+                    roots.setdefault(full_path(root), root)
         # Taken now, so that what the trace itself changed is part of it.
         self.guard = Guard(roots, bindings)
 
@@ -67,7 +67,7 @@ class Variant:
         program = self.program
         written: list[Any] = [*(v() for v in program.written), *grew.writes]
         offered = dict.fromkeys((*written, *(v() for v in program.read), *grew.reads))
-        first = self.entry.first_trace(leaves, list(offered), written)
+        first = self.entry.first_trace(leaves, offered, written)
         self.program = Program(self.entry, first)
         return self.program
 
@@ -137,7 +137,7 @@ class Entry:
         args, kwargs = self.arguments(slots)
         return [label for label, leaf in labelled(names, args, kwargs) if isinstance(leaf, _Slot)]
 
-    def first_trace(self, leaves: list[Any], offered: list[Variable], written: Any) -> FirstTrace:
+    def first_trace(self, leaves: list[Any], offered: Iterable[Any], written: Any) -> FirstTrace:
         """Trace the function, and count that."""
         first = FirstTrace(self.trace, offered, written, self.owner().fun, self.labels(), leaves)
         self.traced()

@@ -137,6 +137,15 @@ class TestState:
         np.testing.assert_array_equal(node.v.value, [0, 1, 2])
         np.testing.assert_array_equal(out, [0, 2, 4])
 
+    def test_a_branch_that_is_not_taken(self):
+        v, n = fw.Variable(-1.0), fw.Variable(jnp.int32(0))
+
+        def count():
+            n.value += 1
+
+        fw.vmap(lambda x: fw.cond(v > 0, count, lambda: None) or x)(jnp.ones(2))
+        assert n.value == 0
+
     def test_another_axis(self):
         v = fw.Variable(jnp.zeros((2, 3)))
 

@@ -1,6 +1,6 @@
 """Branches and loops: results, state, gradients, errors, caches."""
 
-# ruff: noqa: ARG005, E731
+# ruff: noqa: ARG005, B023, E731, PLW0108
 
 import gc
 import weakref
@@ -396,6 +396,22 @@ class TestNesting:
             np.testing.assert_array_equal(net.total.value, eager.total.value)
             assert net.count.value == eager.count.value
 
+    def test_one_body_for_several_objects(self):
+        """What a body wrote when it was traced for another object is not written now."""
+
+        def stepping(net):
+            return lambda x: net(x)
+
+        a, b = Counter(), Counter()
+        for net in (a, b, a):
+            step = fw.jit(lambda: fw.for_loop(stepping(net), jnp.ones(2)))
+            step()
+            written = {
+                v() for entry in step._entries.values() for v in entry.variants[0].program.written
+            }
+            assert written == {net.count, net.total}
+        assert (a.count.value, b.count.value) == (4, 2)
+
     def test_no_leaks(self):
         net = Counter()
         with jax.checking_leaks():
@@ -494,15 +510,17 @@ class TestCompiledOnce:
             def step(self, x):
                 return self(x)
 
-        net = A()
+        def use():
+            net = A()
 
-        def recursive(x, net=net):
-            return net(x) if recursive else None
+            def recursive(x):
+                return net(x) if recursive else None
 
-        fw.for_loop(net.step, jnp.ones(2))
-        fw.for_loop(recursive, jnp.ones(2))
-        dead = weakref.ref(net), weakref.ref(recursive), weakref.ref(net.total)
-        del net, recursive
+            fw.for_loop(net.step, jnp.ones(2))
+            fw.for_loop(recursive, jnp.ones(2))
+            return weakref.ref(net), weakref.ref(recursive), weakref.ref(net.total)
+
+        dead = use()
         gc.collect()
         assert [d() for d in dead] == [None, None, None]
         assert len(compiled._jits) == before
