@@ -59,7 +59,10 @@ class EMA(BrainPyObject):
         self.decay: Any = held(decay)
         self.vars_to_average = References(dict(train_vars))
         self.swapped = False
-        for parameter, key in {p: k for k, p in reversed(train_vars.items())}.items():
+        first: dict[Variable, str] = {}
+        for key, parameter in train_vars.items():
+            first.setdefault(parameter, key)
+        for parameter, key in first.items():
             low = jnp.finfo(parameter.dtype).bits < 32
             dtype = computation_dtype(parameter.dtype) if low else parameter.dtype
             self._add(key, parameter, "average", jnp.array(parameter.value, dtype))
