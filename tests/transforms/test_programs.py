@@ -1,5 +1,7 @@
 """Random programs give the same values, state and errors under every transform."""
 
+# ruff: noqa: PLW0108
+
 import jax
 import jax.numpy as jnp
 import numpy as np
