@@ -176,8 +176,8 @@ def _delegated(name: str) -> property:
 
 # What only concrete arrays have, which exist only once JAX has started a backend.
 _CONCRETE = (
-    "aval", "block_until_ready", "clone", "delete", "devices", "format", "is_deleted", "is_ready", "layout",
-    "on_device_size_in_bytes", "platform", "tobytes", "tolist", "unsafe_buffer_pointer",
+    "aval", "block_until_ready", "clone", "delete", "devices", "format", "is_deleted", "is_ready",
+    "layout", "on_device_size_in_bytes", "platform", "tobytes", "tolist", "unsafe_buffer_pointer",
     "weak_type",
 )  # fmt: skip
 

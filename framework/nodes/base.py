@@ -50,7 +50,8 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
     ['w']
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make a node that can be assigned to even before ``__init__`` is called."""
         self = super().__new__(cls)
         self.__dict__["_meta"] = Meta(current_trace())
         return self

@@ -39,7 +39,8 @@ class Collector(dict[Any, Any]):
 
     _version: int
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make an empty collector, which copies fill without calling ``__init__``."""
         self = super().__new__(cls)
         self._version = 0
         return self
@@ -209,7 +210,7 @@ class Collector(dict[Any, Any]):
         return tuple(self.values()), tuple(self.keys())
 
     @classmethod
-    def tree_unflatten(cls, aux: Sequence[Any], dynamic_values: Sequence[Any]) -> Self:
+    def tree_unflatten(cls, aux: Sequence[Any], dynamic_values: Iterable[Any]) -> Self:
         """Put values under the keys, without any check."""
         return cls._trusted(zip(aux, dynamic_values, strict=True))
 

@@ -84,8 +84,10 @@ class _Batch:
     pickled objects share is shared by the copies.
     """
 
+    index: dict[int, int]
+
     def __init__(self, classes: Sequence[type]) -> None:
-        self.nodes = list(map(allocate, classes))
+        self.nodes: list[Any] = list(map(allocate, classes))
 
     @classmethod
     def of(cls, nodes: list[Any]) -> _Batch:

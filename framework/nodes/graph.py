@@ -189,7 +189,7 @@ class Snapshot:
         """Tell whether a new walk would give the same."""
         if self._change != changes.count:
             try:
-                versions = [node()._meta.version for node in self._nodes]  # pyright: ignore
+                versions = [node()._meta.version for node in self._nodes]  # pyright: ignore[reportOptionalMemberAccess]
             except AttributeError:  # A node is gone.
                 return False
             if versions != self._versions:

@@ -7,6 +7,7 @@ import types
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 __all__ = ["KIND_OF_TYPE", "Kind"]
 
@@ -57,7 +58,7 @@ class _KindOfType(dict[type, int]):
         return kind
 
     def _kind(self, cls: type) -> int:
-        if issubclass(cls, (np.ndarray, jax.Array, jax.core.Tracer)):
+        if issubclass(cls, (np.ndarray, jax.Array, Tracer)):
             return Kind.ARRAY
         for parent, kind in self.rules:
             # Subclasses of built-in types may hold more than their items, so only

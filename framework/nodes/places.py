@@ -83,7 +83,8 @@ class Places:
                 if child_kind != Kind.ATOM:
                     self._visit(child_kind, child, holder, (*keys, key))
         elif kind == Kind.VIEW:
-            self._visit(*code[1], holder, keys)
+            target_kind, target = code[1]
+            self._visit(target_kind, target, holder, keys)
 
     @property
     def leaf_paths(self) -> list[str]:
@@ -94,7 +95,7 @@ class Places:
     def leaf_keys(self) -> tuple[Any, ...]:
         """The key path entry of each leaf, as JAX wants it."""
         if self._leaf_keys is None:
-            self._leaf_keys = tuple(PathKey(self.nodes, place) for place in self.leaves)
+            self._leaf_keys = tuple(PathKey.of(self.nodes, place) for place in self.leaves)
         return self._leaf_keys
 
 
@@ -103,15 +104,22 @@ class PathKey(tree_util.GetAttrKey):
 
     Its text is made when it is asked for: together, the paths of a long chain are of quadratic
     length.
-
-    Args:
-        nodes: The places of all nodes.
-        place: The place of the leaf.
     """
 
-    def __init__(self, nodes: list[Place], place: Place) -> None:
-        super().__init__("")
+    _nodes: list[Place]
+    _place: Place
+
+    @classmethod
+    def of(cls, nodes: list[Place], place: Place) -> PathKey:
+        """Make the key of a leaf.
+
+        Args:
+            nodes: The places of all nodes.
+            place: The place of the leaf.
+        """
+        self = cls("")
         self._nodes, self._place = nodes, place
+        return self
 
     def __str__(self) -> str:
         parts: list[str] = []

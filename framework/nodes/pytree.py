@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from jax import tree_util
@@ -34,9 +34,9 @@ def flatten_root(root: Any) -> tuple[tuple[Any, ...], Structure | Handle]:
     return tuple(graph.live_leaves()), graph.structure
 
 
-def unflatten_root(aux: Structure | Handle, leaves: Sequence[Any]) -> Any:
+def unflatten_root(aux: Structure | Handle, leaves: Iterable[Any]) -> Any:
     """Rebuild what was flattened around other leaves."""
-    return aux.target() if type(aux) is Handle else rebuild(aux, leaves)  # pyright: ignore
+    return aux.target() if type(aux) is Handle else rebuild(aux, tuple(leaves))  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
 
 
 def _flatten_with_keys(root: Any) -> tuple[Any, Any]:
@@ -44,7 +44,7 @@ def _flatten_with_keys(root: Any) -> tuple[Any, Any]:
     return (
         (leaves, aux)
         if type(aux) is Handle
-        else (tuple(zip(aux.places.leaf_keys, leaves, strict=True)), aux)  # pyright: ignore
+        else (tuple(zip(aux.places.leaf_keys, leaves, strict=True)), aux)  # pyright: ignore[reportAttributeAccessIssue]
     )
 
 

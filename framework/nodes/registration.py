@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = ["named_items"]
@@ -28,34 +29,34 @@ def named_items(
     """
     items: dict[str, Any] = {}
     known = {id(value) for value in held.values()}
-
-    def add(key: str | None, value: Any) -> None:
-        if isinstance(value, cls):
-            if key is None:
-                if id(value) in known:
-                    return
-                number = 0
-                while (key := f"{stem}{number}") in items or key in held:
-                    number += 1
-            if items.get(key, held.get(key, value)) is not value:
-                raise ValueError(f"Another {type(value).__name__} is registered as {key!r}.")
-            known.add(id(value))
-            items[key] = value
-        elif isinstance(value, Mapping):
-            for below, child in value.items():
-                add(str(below), child)
-        elif isinstance(value, (list, tuple)):
-            for child in value:
-                add(None, child)
-        else:
-            names = " or ".join(c.__name__ for c in (cls if isinstance(cls, tuple) else (cls,)))
-            raise ValueError(
-                f"Only instances of {names}, and lists, tuples and dicts of them, can be "
-                f"registered, but got a {type(value).__name__}{f' as {key!r}' if key else ''}."
-            )
-
-    for value in values:
-        add(None, value)
-    for key, value in named.items():
-        add(key, value)
+    numbers = itertools.count()
+    for given, value in (*_flat(None, values, cls), *_flat(None, named, cls)):
+        key = given
+        if key is None:
+            if id(value) in known:
+                continue
+            names = (f"{stem}{number}" for number in numbers)
+            key = next(name for name in names if name not in items and name not in held)
+        if items.get(key, held.get(key, value)) is not value:
+            raise ValueError(f"Another {type(value).__name__} is registered as {key!r}.")
+        known.add(id(value))
+        items[key] = value
     return items
+
+
+def _flat(key: str | None, value: Any, cls: Any) -> Iterator[tuple[str | None, Any]]:
+    """The objects in nested containers, with the keys that they have."""
+    if isinstance(value, cls):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for below, child in value.items():
+            yield from _flat(str(below), child, cls)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            yield from _flat(None, child, cls)
+    else:
+        names = " or ".join(c.__name__ for c in (cls if isinstance(cls, tuple) else (cls,)))
+        raise ValueError(
+            f"Only instances of {names}, and lists, tuples and dicts of them, can be "
+            f"registered, but got a {type(value).__name__}{f' as {key!r}' if key else ''}."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -171,7 +171,7 @@ class StateMixin(Node):
         """
         report = format_of(filename).load(Path(filename), self)
         if verbose:
-            print(report)
+            print(report)  # noqa: T201 - this is what `verbose` asks for
         return report
 
     def to(self, device: Any) -> Self:
@@ -231,7 +231,7 @@ def _write_all(entries: list[tuple[str, Variable, Any]]) -> None:
 
 
 @contextmanager
-def _restoring(variables: Iterable[Variable]) -> Iterator[None]:
+def _restoring(variables: Iterable[Variable]) -> Generator[None]:
     """Give Variables their values back if there is an exception."""
     before = [(variable, variable.value) for variable in variables]
     try:
@@ -251,6 +251,8 @@ def _replace_at(node: Any, keys: Any, value: Any) -> None:
         if isinstance(holder, (list, dict)):
             key = rest[depth - 1]
             new = with_child(holder[key], rest[depth:], value)
-            (list if isinstance(holder, list) else dict).__setitem__(holder, key, new)
+            # Not the method of a VarList, say, which would write into the item.
+            set_item: Any = list.__setitem__ if isinstance(holder, list) else dict.__setitem__
+            set_item(holder, key, new)
             return
     node._set(attribute, with_child(container, rest, value), None)

@@ -28,7 +28,7 @@ class Static:
             return False
         try:
             return bool(self.key == other.key)
-        except Exception:  # A user's `__eq__` may raise, or return an array.
+        except Exception:  # noqa: BLE001 - a user's `__eq__` may raise, or return an array.
             return False
 
     def __hash__(self) -> int:

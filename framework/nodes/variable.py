@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any
 from weakref import ref
@@ -264,11 +264,11 @@ class Variable(ArrayOps):
         return (held if type(held) is not Loan else self._value,), self._meta
 
     @classmethod
-    def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
+    def tree_unflatten(cls, aux: Any, dynamic_values: Iterable[Any]) -> Any:
         """Make a new cell around the array, whatever it is, without any check."""
         if type(aux) is Handle:
             return aux.target()
-        value = dynamic_values[0]
+        (value,) = dynamic_values
         self = _new(cls)
         self._held = value
         self._meta = aux

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -67,15 +67,18 @@ class VariableView(Variable):
             return shown
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        """Split into the Variable and the index, as JAX wants it."""
         if local.handles_up_to is not None and self._serial <= local.handles_up_to:
             return (), Handle(self)
         return (self.target,), frozen_index(self.index)
 
     @classmethod
-    def tree_unflatten(cls, aux: Any, dynamic_values: Sequence[Any]) -> Any:
+    def tree_unflatten(cls, aux: Any, dynamic_values: Iterable[Any]) -> Any:
+        """View another Variable, without a check."""
         if type(aux) is Handle:
             return aux.target()
-        return cls.over(dynamic_values[0], thawed_index(aux))
+        (target,) = dynamic_values
+        return cls.over(target, thawed_index(aux))
 
     @classmethod
     def over(cls, target: Any, index: Any) -> Any:

@@ -122,7 +122,7 @@ class TestAttributes:
                 return self.__hidden
 
         class Below(Slotted):
-            __slots__ = "more"
+            __slots__ = "more"  # noqa: PLC0205 - allowed by Python
 
         node = Below()
         node.more = Variable(4)
@@ -342,9 +342,9 @@ class TestImplicit:
     def test_wrong_types(self, bad):
         node = Plain()
         for register in (node.register_implicit_vars, node.register_implicit_nodes):
-            with pytest.raises(ValueError, match="Variable|BrainPyObject"):
+            with pytest.raises(ValueError, match=r"Variable|BrainPyObject"):
                 register(bad)
-            with pytest.raises(ValueError, match="Variable|BrainPyObject"):
+            with pytest.raises(ValueError, match=r"Variable|BrainPyObject"):
                 register(ok=bad)
         assert not node.implicit_vars
         assert not node.implicit_nodes

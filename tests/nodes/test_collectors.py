@@ -72,7 +72,7 @@ class TestPlusAndMinus:
         assert type(both) is Collector
         assert dict(both) == {"x": a1, "y": a2}
         assert dict(left) == {"x": a1}
-        assert dict(left + [a2]) == {"x": a1, "_var1": a2}
+        assert dict(left + [a2]) == {"x": a1, "_var1": a2}  # noqa: RUF005 - this is what is tested
 
     @pytest.mark.parametrize(
         ("other", "left"),
@@ -94,7 +94,7 @@ class TestPlusAndMinus:
     @pytest.mark.parametrize("other", [{"a1": a2}, {"z": a1}, ["z"], [A()], [None], 3, "a1", {a1}])
     def test_minus_what_is_not_there(self, other):
         items = full()
-        with pytest.raises(ValueError, match="a1|remove|Subtract"):
+        with pytest.raises(ValueError, match=r"a1|remove|Subtract"):
             items - other
         assert len(items) == 3
 
@@ -150,7 +150,7 @@ class TestArrayCollector:
             lambda d, x: d.replace("v", x),
             lambda d, x: d + {"n": x},
             lambda d, x: d.__ior__({"n": x}),
-            lambda d, x: ArrayCollector(n=x),
+            lambda _, x: ArrayCollector(n=x),
         ],
     )
     def test_values_are_variables(self, put):

@@ -253,7 +253,8 @@ class TestSeveralAtOnce:
                 node = above
             starts.append(node)
         ends = []
-        for node in copied(starts):
+        for start in copied(starts):
+            node = start
             while hasattr(node, "n"):
                 node = node.n
             ends.append(node)

@@ -3,6 +3,7 @@
 import collections
 import functools
 import gc
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -320,7 +321,7 @@ class TestTreedef:
             (np.dtype("f4"), np.dtype("f4"), True),
             (jax.nn.relu, jax.nn.relu, True),
             (len, sum, False),
-            (1j, complex(1j), True),
+            (1j, 0 + 1j, True),
             (object(), object(), False),
             (collections.OrderedDict(a=1), collections.OrderedDict(a=1), True),
             (collections.OrderedDict(a=1), {"a": 1}, False),
@@ -376,7 +377,7 @@ class TestTreedef:
         other = Net()
         other.first.extra = 3
         with pytest.raises(ValueError, match="extra"):
-            jax.tree.map(lambda x, y: x, Net(), other)
+            jax.tree.map(lambda x, _: x, Net(), other)
 
 
 class TestKeyPaths:
@@ -436,7 +437,7 @@ class Pair:
 class TestCache:
     """After any change, the next flatten sees it, as if the object had just been made."""
 
-    CHANGES = {
+    CHANGES: ClassVar = {
         "attribute added": lambda n: setattr(n, "new", Variable(7)),
         "static added": lambda n: setattr(n, "new", 7),
         "attribute removed": lambda n: delattr(n, "count"),

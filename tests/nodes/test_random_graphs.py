@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework import BrainPyObject, NodeList, TrainVar, VarDict, Variable
+from framework import BrainPyObject, MathError, NodeList, TrainVar, VarDict, Variable
 
 ARRAYS = [jnp.full(n, float(n)) for n in range(4)]
 NAMES = st.sampled_from("abc")
@@ -35,6 +35,10 @@ class World:
         ]
         self.lists = [[], [], NodeList()]
         self.dicts = [{}, VarDict()]
+        # Something to begin with, so that changes in place have something to be seen in.
+        root, other, *_ = self.nodes
+        root.child, root.items, root.table = other, self.lists[0], self.dicts[0]
+        other.items, other.table = (self.lists[1], self.lists[2]), {"inner": self.dicts[1]}
 
     @property
     def root(self):
@@ -57,8 +61,8 @@ class World:
             case _:
                 return i
 
-    def do(self, action, i, name, kind, j):
-        """One change; returns whether it was possible."""
+    def do(self, action, i, name, kind, j):  # noqa: C901 - a table of changes
+        """One change, if it is possible."""
         node, value = self.nodes[i], self.value(kind, j)
         target = self.lists[i % 3] if action in ("append", "pop", "reverse") else self.dicts[i % 2]
         if kind in ("list", "dict") and action in ("append", "put"):
@@ -85,11 +89,10 @@ class World:
                     node.register_implicit_vars({name: self.variables[j]})
                 case "unregister":
                     node.implicit_vars.pop(name)
-        except (AttributeError, TypeError, IndexError, KeyError, ValueError, framework_error):
+        except (AttributeError, TypeError, IndexError, KeyError, ValueError, MathError):
             pass
 
 
-framework_error = __import__("framework").BrainPyError
 ACTIONS = ["set"] * 3 + [
     "delete", "write", "append", "append", "pop", "reverse", "put", "put", "remove", "register",
     "unregister",
@@ -196,6 +199,7 @@ COPIES = {
 @given(st.lists(STEPS, max_size=25))
 def test_after_each_change_all_is_found(steps):
     world = World()
+    check(world.root)
     for step in steps:
         world.do(*step)
         check(world.root)

@@ -37,12 +37,12 @@ TRANSFORMS = {
     "jvp": lambda f: jax.jvp(f, (X,), (X,)),
     "scan": lambda f: jax.lax.scan(lambda c, x: (c, f(x)), 0, jnp.ones((3, 2))),
     "cond": lambda f: jax.lax.cond(True, f, lambda x: x, X),
-    "while_loop": lambda f: jax.lax.while_loop(lambda x: False, f, X),
+    "while_loop": lambda f: jax.lax.while_loop(lambda _: False, f, X),
     "eval_shape": lambda f: jax.eval_shape(f, X),
     "checkpoint": lambda f: jax.checkpoint(f)(X),
-    "jit in jit": lambda f: jax.jit(lambda x: jax.jit(f)(x))(X),
-    "vmap in framework.jit": lambda f: framework.jit(lambda x: jax.vmap(f)(x))(jnp.ones((3, 2))),
-    "jit in framework.jit": lambda f: framework.jit(lambda x: jax.jit(f)(x))(X),
+    "jit in jit": lambda f: jax.jit(jax.jit(f))(X),
+    "vmap in framework.jit": lambda f: framework.jit(jax.vmap(f))(jnp.ones((3, 2))),
+    "jit in framework.jit": lambda f: framework.jit(jax.jit(f))(X),
     "scan in framework.jit": lambda f: framework.jit(
         lambda x: jax.lax.scan(lambda c, x: (c, f(x)), 0, x)
     )(jnp.ones((3, 2))),

@@ -53,7 +53,7 @@ def test_reads_and_writes_through(index):
 
 
 def test_only_of_variables():
-    with pytest.raises(ValueError, match="ndarray|Array"):
+    with pytest.raises(ValueError, match=r"ndarray|Array"):
         VariableView(jnp.ones(3), 0)
 
 
