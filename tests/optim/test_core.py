@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from pathlib import Path
 from types import MappingProxyType
 
 import jax
@@ -13,7 +14,7 @@ import pytest
 import framework as fw
 from framework import MathError, TrainVar, Variable, optim
 from framework.optim import SGD, SM3, Adam, AdamW, Adan, Group, Momentum, Optimizer
-from tests.optim.table import Net, batches
+from tests.optim.table import PLAIN, Net, batches
 
 
 def pair(**options):
@@ -450,3 +451,13 @@ def test_complex_parameters_follow_the_steepest_descent():
         step()
     np.testing.assert_allclose(z.value, target, atol=0.02)
     assert z.dtype == jnp.complex64
+
+
+def test_the_page_lists_every_optimizer_with_its_slots():
+    page = (Path(__file__).parents[2] / "docs" / "optimizers.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*?\|(.*?)\|", page, re.MULTILINE))
+    assert set(rows) == {case.name for case in PLAIN}
+    for case in PLAIN:
+        slots = set(re.findall(r"`(\w+)`", rows[case.name]))
+        held = case.make({"w": TrainVar(jnp.ones(2))}).implicit_vars
+        assert {key.removeprefix("w_") for key in held} <= slots
