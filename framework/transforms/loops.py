@@ -17,7 +17,7 @@ from framework.transforms.body import Body, State, arrays_in, settled
 from framework.transforms.compiled import compiled
 from framework.transforms.deprecated import warn_declared_state
 from framework.transforms.functionalize import Output, flatten_by_reference, functionalize
-from framework.transforms.progress import ProgressBar, progress_bar_of
+from framework.transforms.progress import ProgressBar, in_chunks, progress_bar_of
 
 __all__ = ["for_loop", "scan", "while_loop"]
 
@@ -192,7 +192,7 @@ def _scan(
 ) -> tuple[Any, Any]:
     init, xs = arrays_in(values)
     leaves, treedef = flatten_by_reference(init)
-    start = bar and bar.start(_length(xs) if length is None else length)
+    display = bar and bar.start(_length(xs) if length is None else length)
 
     def record(state: State) -> None:
         body = Body(funs[0], state)
@@ -205,24 +205,30 @@ def _scan(
 
     def run(state: State) -> tuple[Any, list[Any]]:
         body = Body(funs[0], state)
+        structure: list[Any] = []
 
-        def step(carry: Any, x: Any) -> tuple[Any, Output]:
-            number, values, leaves = carry
-            if start:
-                start(number)
+        def step(carry: Any, x: Any) -> tuple[Any, list[Any]]:
+            values, leaves = carry
             out, frame, new = body(values, tree_util.tree_unflatten(treedef, leaves), x)
             carried, y = _pair(out)
             leaves, new_treedef = flatten_by_reference(carried, frame.serial)
             _check_carry(treedef, new_treedef)
-            number = None if number is None else number + 1
-            return (number, new, leaves), Output(y, frame.serial)
+            outputs, y_treedef = flatten_by_reference(y, frame.serial)
+            structure[:] = [y_treedef]
+            return (new, leaves), outputs
 
         wrapped = jax.checkpoint(step) if remat else step
-        number = jnp.int32(0) if start else None
-        (_, new, out), ys = lax.scan(
-            wrapped, (number, state.values, leaves), xs, length, reverse, unroll
-        )
-        return (tree_util.tree_unflatten(treedef, out), ys), new
+
+        def scanned(carry: Any, xs: Any, count: int | None) -> Any:
+            return lax.scan(wrapped, carry, xs, count, reverse, unroll)
+
+        carry = (state.values, leaves)
+        if display is None:
+            (new, out), ys = scanned(carry, xs, length)
+        else:
+            (new, out), ys = in_chunks(scanned, display, carry, xs, reverse)
+        outputs = tree_util.tree_unflatten(structure[0], ys)
+        return (tree_util.tree_unflatten(treedef, out), outputs), new
 
     return settled(funs, record, run)
 
@@ -332,15 +338,17 @@ def _scan_in_python(
     count = _length(xs) if length is None else length
     if count == 0:
         return _empty(body_fun, carry, xs)
-    start = bar and bar.start(count)
+    display = bar and bar.start(count)
     outputs: list[Any] = []
     for number in range(count):
-        if start:
-            start(number)
+        if display and number % display.every == 0:
+            display.update(number)
         index = count - 1 - number if reverse else number
         x = tree_util.tree_map(lambda a, i=index: a[i], xs)
         carry, y = _pair(arrays_in(body_fun(carry, x)))
         outputs.append(y)
+    if display:
+        display.update(count)
     if reverse:
         outputs.reverse()
     return carry, tree_util.tree_map(lambda *ys: jnp.stack(ys), *outputs)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import lax
+import jax.numpy as jnp
+from jax import lax, tree_util
 
-from framework.nodes.frames import is_tracer
-
-__all__ = ["ProgressBar", "progress_bar_of"]
+__all__ = ["Display", "ProgressBar", "in_chunks", "progress_bar_of"]
 
 
 class ProgressBar:
@@ -55,31 +55,13 @@ class ProgressBar:
         given = zip(("freq", "count", "desc"), self._key(), strict=True)
         return f"ProgressBar({', '.join(f'{k}={v!r}' for k, v in given if v is not None)})"
 
-    def start(self, total: int) -> Callable[[Any], None]:
+    def start(self, total: int) -> Display:
         """Prepare for a loop.
 
         Args:
             total: The number of its steps.
-
-        Returns:
-            What to call at the begin of each step with its number, a Python int or traced.
         """
-        every = self.freq or max(1, total // (self.count or 100))
-        display = _Display(total, every, self.desc)
-
-        def step(number: Any) -> None:
-            if not is_tracer(number):
-                if display.is_due(int(number)):
-                    display.update(int(number))
-                return
-            lax.cond(
-                display.is_due(number),
-                lambda n: jax.debug.callback(display.update, n),
-                lambda n: None,  # noqa: ARG005
-                number,
-            )
-
-        return step
+        return Display(total, self.freq or max(1, total // (self.count or 100)), self.desc)
 
 
 def progress_bar_of(value: bool | int | ProgressBar | None) -> ProgressBar | None:
@@ -102,36 +84,95 @@ def progress_bar_of(value: bool | int | ProgressBar | None) -> ProgressBar | Non
     raise TypeError(f"progress_bar must be bool, int, or ProgressBar, but got {value!r}.")
 
 
-class _Display:
-    """The bar of one loop on the screen: one run after the other."""
+class Display:
+    """The bar of one loop on the screen: one run after the other.
+
+    Args:
+        total: The number of steps.
+        every: After how many steps to update.
+        desc: Text before the bar.
+    """
 
     def __init__(self, total: int, every: int, desc: str | None) -> None:
         self.total = total
-        self.every = every
+        self.every = max(1, min(every, total))
         self.desc = desc
         self.bar: Any = None
         self.lock = threading.Lock()
 
-    def is_due(self, number: Any) -> Any:
-        """Tell whether to update at the begin of this step."""
-        return (number % self.every == 0) | (number == self.total - 1)
+    def report(self, number: Any, after: Any = ()) -> None:
+        """Let a compiled loop show how many steps are behind it.
 
-    def update(self, number: Any) -> None:
-        """Show that so many steps are behind us, or all if it is the last."""
+        Args:
+            number: The number of steps.
+            after: Arrays to wait for.
+        """
+        usual = (x for x in tree_util.tree_leaves(after) if not _is_extended(x))
+        waited = [jnp.ravel(x)[:1] for x in itertools.islice(usual, 1)]
+        jax.debug.callback(lambda n, *_: self.update(int(n)), number, *waited)
+
+    def update(self, done: int) -> None:
+        """Show that so many steps are behind us."""
         with self.lock:
-            done = int(number)
             if self.bar is None or done < self.bar.n:
                 self.close()
                 self.bar = _new_bar(self.total, self.desc)
-            last = done == self.total - 1
-            self.bar.update((self.total if last else done) - self.bar.n)
-            if last:
+            self.bar.update(done - self.bar.n)
+            if done == self.total:
                 self.close()
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def in_chunks(
+    scanned: Callable[..., Any], display: Display, carry: Any, xs: Any, reverse: bool
+) -> Any:
+    """Run a compiled loop in chunks and show progress between: a branch in each step is slow.
+
+    Args:
+        scanned: Runs some steps: carry, operands and their number in, carry and outputs out.
+        display: Where to show progress.
+        carry: The first carry.
+        xs: The operands.
+        reverse: Whether the loop goes from the last step to the first.
+
+    Returns:
+        The last carry, and the outputs.
+    """
+    total, every = display.total, display.every
+    chunks, rest = divmod(total, every)
+    cut = rest if reverse else total - rest
+    head, tail = (
+        tree_util.tree_map(lambda a: a[:cut], xs),
+        tree_util.tree_map(lambda a: a[cut:], xs),
+    )
+    main, remainder = (tail, head) if reverse else (head, tail)
+
+    def chunk(counted: Any, x: Any) -> Any:
+        number, carry = counted
+        display.report(number)
+        carry, ys = scanned(carry, x, every)
+        return (number + every, carry), ys
+
+    chunked = tree_util.tree_map(lambda a: a.reshape(chunks, every, *a.shape[1:]), main)
+    (number, carry), ys = lax.scan(chunk, (jnp.int32(0), carry), chunked, chunks, reverse)
+    ys = [y.reshape(chunks * every, *y.shape[2:]) for y in ys]
+    if rest:
+        display.report(number, after=(carry, ys))
+        carry, more = scanned(carry, remainder, rest)
+        pairs = zip(more, ys, strict=True) if reverse else zip(ys, more, strict=True)
+        ys = [jnp.concatenate(pair) for pair in pairs]
+    display.report(number + rest, after=(carry, ys))
+    return carry, ys
+
+
+def _is_extended(x: Any) -> bool:
+    """Tell whether the array is one of keys, say, which callbacks don't take."""
+    return jnp.issubdtype(jnp.result_type(x), jax.dtypes.extended)
 
 
 def _new_bar(total: int, desc: str | None) -> Any:

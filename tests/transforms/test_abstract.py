@@ -42,7 +42,7 @@ class TestMakeJaxpr:
     def test_state_is_explicit(self):
         net = Counter()
         jaxpr = fw.make_jaxpr(net)(jnp.ones(2))
-        shapes = sorted(str(v) for v in jaxpr.in_avals)
+        shapes = sorted(f"{v.dtype}{list(v.shape)}" for v in jaxpr.in_avals)
         assert shapes == ["float32[2]", "float32[2]", "int32[]"]
         assert len(jaxpr.out_avals) == 3
         assert not jaxpr.consts

@@ -47,7 +47,8 @@ def settle():
         (25, [0, 25, 50, 75, 100]),
         (fw.ProgressBar(freq=50), [0, 50, 100]),
         (fw.ProgressBar(count=2, desc="x"), [0, 50, 100]),
-        (True, [*range(99), 100]),
+        (True, [*range(100), 100]),
+        (fw.ProgressBar(freq=30), [0, 30, 60, 90, 100]),
     ],
 )
 def test_updates(updates, bar, steps, jit):
@@ -111,7 +112,8 @@ def test_wrong_options(options):
 
 def test_plain_text(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
-    fw.for_loop(lambda x: x, jnp.ones(4), progress_bar=fw.ProgressBar(freq=2, desc="go"))
+    bar = fw.ProgressBar(freq=2, desc="go")
+    fw.scan(lambda c, x: (jnp.sin(c + x), c), 0.5, jnp.ones(4), progress_bar=bar)
     settle()
     text = capsys.readouterr().err
     assert "go:  50% 2/4" in text
