@@ -8,7 +8,17 @@ from framework.errors import (
     TraceError,
     UniqueNameError,
 )
-from framework.io import describe, load, load_states, save, verify
+from framework.io import (
+    CheckpointManager,
+    check_resume,
+    describe,
+    load,
+    load_object,
+    load_states,
+    save,
+    save_object,
+    verify,
+)
 from framework.nodes.base import Base, BrainPyObject
 from framework.nodes.collectors import ArrayCollector, Collector, TensorCollector
 from framework.nodes.containers import (
@@ -48,6 +58,7 @@ __all__ = [
     "BrainPyError",
     "BrainPyObject",
     "CheckpointError",
+    "CheckpointManager",
     "Collector",
     "FunAsObject",
     "MathError",
@@ -65,10 +76,12 @@ __all__ = [
     "VarList",
     "Variable",
     "VariableView",
+    "check_resume",
     "checkpoint",
     "clear_name_cache",
     "cls_jit",
     "cond",
+    "describe",
     "eval_shape",
     "for_loop",
     "function",
@@ -80,17 +93,23 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jit",
+    "load",
+    "load_object",
+    "load_states",
     "make_jaxpr",
     "node_dict",
     "node_list",
     "random",
     "remat",
+    "save",
+    "save_object",
     "scan",
     "switch",
     "to_object",
     "var_dict",
     "var_list",
     "vector_grad",
+    "verify",
     "vmap",
     "while_loop",
 ]
