@@ -11,7 +11,7 @@ from jax import tree_util
 
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
-from framework.transforms.discovery import FirstTrace, candidates
+from framework.transforms.discovery import FirstTrace, candidates, state_outputs
 from framework.transforms.functionalize import Output, flatten_by_reference, functionalize
 from framework.transforms.roots import roots_of
 
@@ -67,8 +67,8 @@ def make_jaxpr(
         written.
 
     >>> v = Variable(2.0)
-    >>> print(make_jaxpr(lambda x: v * x)(3.0))
-    { lambda ; a:f32[] b:f32[]. let c:f32[] = mul a b in (c,) }
+    >>> make_jaxpr(lambda x: v * x)(3.0).in_avals
+    [...float32[]..., ...float32[]...]
     """
     arguments = Arguments(fun, static_argnums)
 
@@ -87,8 +87,9 @@ def make_jaxpr(
         used = [*first.read, *first.written]
 
         def pure(values: list[Any], leaves: list[Any]) -> Any:
-            out, new = first(dict(zip(used, values, strict=True)), leaves)
-            return out, list(new.values())
+            # Not around the kept trace, which JAX would show as a function inside of this one.
+            out, frame = trace(dict(zip(used, values, strict=True)), leaves)
+            return state_outputs(out, frame, first.written)
 
         shown = [variable._shown() for variable in used]
         jaxpr, (shape, _) = jax.make_jaxpr(pure, return_shape=True)(shown, leaves)
@@ -115,6 +116,7 @@ def checkpoint(
     Returns:
         A function that does the same.
 
+    >>> import jax.numpy as jnp
     >>> w = Variable(3.0)
     >>> jax.grad(checkpoint(lambda x: jnp.sin(w * x)))(0.0)
     Array(3., dtype=float32...)

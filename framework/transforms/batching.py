@@ -58,6 +58,7 @@ def vmap(
             is not mapped.
         ValueError: At a call, if the number of lanes is not known or not the same everywhere.
 
+    >>> import jax.numpy as jnp
     >>> v = Variable(jnp.zeros(3))
     >>> def add(x):
     ...     v.value += x

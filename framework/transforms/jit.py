@@ -67,6 +67,7 @@ class Jit:
         Returns:
             Which argument, Variable, static value or name was another one than in the trace before.
 
+        >>> import jax.numpy as jnp
         >>> double = jit(lambda x: 2 * x)
         >>> double(jnp.ones(2)), double(jnp.ones(3))
         (Array(...), Array(...))
@@ -237,6 +238,8 @@ def jit(
         ValueError: An argument number is no int.
         TraceError: At a call, if it needs more traces than allowed; says why.
 
+    >>> import jax.numpy as jnp
+    >>> from framework.nodes.variable import Variable
     >>> counter = Variable(jnp.zeros((), jnp.int32))
     >>> @jit
     ... def step(x):
@@ -284,7 +287,9 @@ def cls_jit(
     Raises:
         ValueError: An argument number is no int.
 
+    >>> import jax.numpy as jnp
     >>> from framework.nodes.base import BrainPyObject
+    >>> from framework.nodes.variable import Variable
     >>> class Counter(BrainPyObject):
     ...     def __init__(self):
     ...         super().__init__()

@@ -56,7 +56,7 @@ def scan(
         MathError: The body changes the shape of a Variable.
 
     >>> scan(lambda total, x: (total + x, total), 0.0, jnp.arange(4.0))
-    (Array(6., dtype=float32...), Array([0., 0., 1., 3.], dtype=float32))
+    (Array(6., dtype=float32...), Array([0., 0., 1., 3.], dtype=float32...))
     """
     bar = progress_bar_of(progress_bar)
     options = (reverse, unroll, remat, bar, length)
