@@ -86,9 +86,9 @@ class World:
                 case "remove":
                     del target[name]
                 case "register":
-                    node.register_implicit_vars({name: self.variables[j]})
+                    node.register_implicit_vars({f"m_{name}": self.variables[j]})
                 case "unregister":
-                    node.implicit_vars.pop(name)
+                    node.implicit_vars.pop(f"m_{name}")
         except (AttributeError, TypeError, IndexError, KeyError, ValueError, MathError):
             pass
 
