@@ -405,6 +405,7 @@ def test_a_chain_of_20_000():
 
 def test_long_containers():
     node = Plain()
-    node.items = [Variable(1) for _ in range(20_000)]
+    array = jnp.ones(1)
+    node.items = [Variable(array) for _ in range(20_000)]
     assert len(node.vars()) == 20_000
     assert len(jax.tree.leaves(node)) == 20_000

@@ -405,9 +405,10 @@ class TestKeyPaths:
         }  # fmt: skip
 
     def test_a_chain_of_20_000(self):
-        first = node = Plain()
+        first, array = Plain(), jnp.ones(1)
+        node = first
         for _ in range(20_000):
-            node.w = Variable(1)
+            node.w = Variable(array)
             node.n = Plain()
             node = node.n
         pairs, treedef = tree_util.tree_flatten_with_path(first)
