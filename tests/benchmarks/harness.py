@@ -5,7 +5,6 @@ garbage collector knows of the others. The processes live side by side and take 
 milliseconds, so that whatever else the machine does befalls all of them.
 """
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,13 +71,13 @@ class Row:
     per: int = 1
 
     def ratio(self, name: str) -> float | None:
-        """Our figure divided by theirs; None where one of them is missing."""
+        """Our figure divided by theirs; None where one of them is missing or theirs is 0."""
         ours, theirs = next(iter(self.cells.values())), self.cells[name]
         if isinstance(ours, Absent) or isinstance(theirs, Absent):
             return None
         if ours.median == theirs.median:
             return 1.0
-        return ours.median / theirs.median if theirs.median else math.inf
+        return ours.median / theirs.median if theirs.median else None
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ class Contest:
                 failed[id(entrant)] = reason
         self._compare(entrants, failed)
         able = [entrant for entrant in entrants if id(entrant) not in failed]
-        self._take_turns(able)
+        self._take_turns(able, failed)
         variants = [e.operation for e in entrants if e.operation != operation] or [operation]
         kinds: tuple[Callable[[Any], Sequence[float]], ...] = (
             lambda entrant: [entrant.first.seconds],
@@ -230,7 +229,7 @@ class Contest:
             if not same(reference.results[:checks], found.results[:checks]):
                 failed[id(entrant)] = Absent("another result")
 
-    def _take_turns(self, entrants: list[_Entrant]) -> None:
+    def _take_turns(self, entrants: list[_Entrant], failed: dict[int, Absent]) -> None:
         for entrant in entrants:
             assert entrant.first
             seconds = max(entrant.first.later, 1e-7)
@@ -246,7 +245,11 @@ class Contest:
                    > round_ * e.rounds // self.rounds]  # fmt: skip
             start = round_ % max(len(due), 1)
             for entrant in due[start:] + due[:start]:
-                entrant.times += entrant.session.turn(entrant.operation, entrant.runs)
+                try:
+                    entrant.times += entrant.session.turn(entrant.operation, entrant.runs)
+                except Absent as reason:
+                    entrant.rounds = 0
+                    failed[id(entrant)] = reason
 
     def _cells(
         self,

@@ -75,7 +75,7 @@ def build(case: Simulation, dialect: Dialect) -> Any:
 
 def operation(run: Callable[[], Any]) -> Operation:
     """Spikes of the second run, too: it goes on where the first ended."""
-    return Operation(run, lambda spikes: np.array(spikes[:COMPARED]), checks=2)
+    return Operation(run, lambda spikes: np.array(spikes)[:COMPARED], checks=2)
 
 
 def awaited(run: Callable[[], Any]) -> Operation:

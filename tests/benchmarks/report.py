@@ -185,6 +185,7 @@ def plot(rows: Iterable[Row], path: Path) -> None:
     for axes in grid.flat[len(kinds) :]:
         axes.remove()
     grid.flat[0].legend(fontsize="small")
+    image.supxlabel("layers, nodes or steps")
     path.parent.mkdir(parents=True, exist_ok=True)
     image.savefig(path, dpi=80)
 

@@ -203,16 +203,22 @@ class Remote:
     def _receive(self) -> Any:
         try:
             answer = self.pipe.recv()
-        except EOFError:
-            self.process.join()
-            raise Absent(f"ended with exit code {self.process.exitcode}") from None
+        except (EOFError, ConnectionError):
+            raise self._ended() from None
         if isinstance(answer, Absent):
             raise answer
         return answer
 
     def _ask(self, *question: Any) -> Any:
-        self.pipe.send(question)
+        try:
+            self.pipe.send(question)
+        except ConnectionError:
+            raise self._ended() from None
         return self._receive()
+
+    def _ended(self) -> Absent:
+        self.process.join(10)
+        return Absent(f"ended with exit code {self.process.exitcode}")
 
     def first(self, name: str) -> First:
         return self._ask("first", name)

@@ -218,9 +218,12 @@ def cases(tiny: bool) -> Iterable[Parameters]:
     if tiny:
         yield Parameters("2 of 4 floats", algorithms=tuple(OURS))
         return
-    yield Parameters("1,000 of 256 floats", 1000, 2, 1000, 256, tuple(OURS))
-    yield Parameters("10 of 1 million", 10, count=10, length=1_000_000)
-    yield Parameters("1 of 50 million", 1, count=1, length=50_000_000)
+    yield Parameters("1,000 of 256 floats", processes=2, count=1_000, length=256)
+    # Each algorithm is compiled in each process, so fewer of them.
+    others = tuple(name for name in OURS if name != "AdamW")
+    yield Parameters("100 of 256 floats", count=100, length=256, algorithms=others)
+    yield Parameters("10 of 1 million", count=10, length=1_000_000)
+    yield Parameters("1 of 50 million", count=1, length=50_000_000)
 
 
 def rows(contest: Contest) -> Iterable[Row]:
