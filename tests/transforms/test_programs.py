@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 import framework as fw
 from tests.transforms.programs import Machine, ProgramError, programs, pure, run
 
+_PROFILE = settings().max_examples
+EXAMPLES = _PROFILE if _PROFILE >= 1000 else _PROFILE // 10
+
 # Each takes what runs the program, and how often that is.
 MODES = {
     "eager": (lambda go: go(), 1),
@@ -35,7 +38,11 @@ def _disabled(go):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    # Each program is compiled several times; only the thorough profile is for hours.
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(program=programs)
 def test_same_as_the_pure_program(mode, program):
     transform, times = MODES[mode]
