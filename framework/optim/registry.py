@@ -147,7 +147,7 @@ class Registry(BrainPyObject):
 
     def new_slots(self, parameter: Variable) -> dict[str, jax.Array]:
         """The slots of a new parameter."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `new_slots(parameter)`.")
 
     def settings_of_groups(self) -> frozenset[str]:
         """The hyperparameters that a group may have."""

@@ -265,8 +265,10 @@ class TestNesting:
     def test_no_leaks(self):
         net = fw.vmap(lambda key: Net(key=key))(KEYS)
         with jax.checking_leaks():
-            fw.jit(fw.vmap(lambda net, x: net(x)))(net, jnp.ones((4, 3)))
-            fw.vmap(lambda: fw.random.normal(), axis_size=2)()
+            out = fw.jit(fw.vmap(lambda net, x: net(x)))(net, jnp.ones((4, 3)))
+            drawn = fw.vmap(lambda: fw.random.normal(), axis_size=2)()
+        assert out.shape[0] == 4
+        assert drawn.shape == (2,)
 
 
 class TestRandom:

@@ -782,6 +782,7 @@ class TestMemory:
             step(jnp.ones(3))
             net.layers[0].training = False
             step(jnp.ones(3))
+        assert step.traces == 2
 
 
 class TestModes:
