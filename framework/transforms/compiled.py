@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 from weakref import ref
 
 from framework.transforms.jit import Jit
 from framework.transforms.roots import WeakCall
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "compiled_in_parts"]
 
 _jits: dict[Any, tuple[Jit, list[Any]]] = {}
 
 
-def _run(run: Callable[..., Any], options: Any, *calls_and_operands: Any) -> Any:
-    *calls, operands = calls_and_operands
-    return run(tuple(call.get() for call in calls), operands, *options)
+def _run(run: Callable[..., Any], options: Any, count: int, *calls_and_operands: Any) -> Any:
+    calls, operands = calls_and_operands[:count], calls_and_operands[count:]
+    return run(tuple(call.get() for call in calls), *operands, *options)
 
 
 def compiled(
@@ -31,14 +32,49 @@ def compiled(
         operands: Any arguments.
         *options: Hashable.
     """
+    return _jit_of(run, funs, options)(operands)
+
+
+@contextmanager
+def compiled_in_parts(
+    run: Callable[..., Any],
+    funs: tuple[Callable[..., Any], ...],
+    operands: Any,
+    donated: Any,
+    *options: Any,
+) -> Generator[Callable[[Any, Any], Any]]:
+    """Run a construct by several calls that are one to others: an error undoes them all.
+
+    Args:
+        run: Takes the functions, the operands, those whose buffers it may reuse, and the options.
+        funs: The user's functions; bound methods of one object are one function.
+        operands: Like those of the calls.
+        donated: Like those of the calls.
+        *options: Hashable.
+
+    Returns:
+        What to call with both sorts of operands.
+    """
+    written, call = _jit_of(run, funs, options, donate_argnums=1).settled(operands, donated)
+    before = [(variable, variable.value) for variable in written]
+    try:
+        yield call
+    except BaseException:
+        for variable, value in before:
+            variable._store(value)
+        raise
+
+
+def _jit_of(run: Any, funs: tuple[Any, ...], options: Any, **jit_options: Any) -> Jit:
     calls = tuple(map(WeakCall, funs))
     key = (run, calls, options)
     found = _jits.get(key)
     if found is None:
-        jitted = Jit(functools.partial(_run, run, options, *calls), watch_values=True)
+        fun = functools.partial(_run, run, options, len(calls), *calls)
+        jitted = Jit(fun, watch_values=True, **jit_options)
 
         def forget(_: Any) -> None:
             _jits.pop(key, None)
 
         found = _jits[key] = (jitted, [ref(x, forget) for call in calls for x in call.parts()])
-    return found[0](operands)
+    return found[0]

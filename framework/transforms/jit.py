@@ -11,12 +11,13 @@ import jax
 import numpy as np
 
 from framework.nodes.frames import is_tracer, local
+from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.deprecated import warn_declared_state
 from framework.transforms.discovery import StateGrew
 from framework.transforms.functionalize import flatten_by_reference, functionalize
 from framework.transforms.situation import Journal
-from framework.transforms.variants import Entry
+from framework.transforms.variants import Entry, Variant
 
 __all__ = ["BoundJit", "Jit", "cls_jit", "jit"]
 
@@ -111,7 +112,10 @@ class Jit:
         variant = entry.variants[0] if entry.variants else None
         if variant is None or not (variant.program.alive and variant.guard.holds()):
             variant = entry.variant(leaves)
-        donated, kept = entry.split(leaves) if self.arguments.has_donated else ([], leaves)
+        return self._run_variant(variant, leaves)
+
+    def _run_variant(self, variant: Variant, leaves: list[Any]) -> Any:
+        donated, kept = variant.entry.split(leaves) if self.arguments.has_donated else ([], leaves)
         top = local.frame is None
         config = jax.config
         reuse = top and not (config.jax_debug_nans or config.jax_debug_infs)
@@ -131,6 +135,23 @@ class Jit:
     def _lower(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         entry, leaves = self._entry(bound, args, kwargs)
         return entry.variant(leaves).program.lower(*entry.split(leaves))
+
+    def settled(self, *args: Any) -> tuple[list[Variable], Callable[..., Any]]:
+        """Settle which trace to run, to call it several times, between which nothing else happens.
+
+        Args:
+            *args: Arguments like those of the calls.
+
+        Returns:
+            The Variables that a call writes; and the function as it is, without guards.
+        """
+        entry, leaves = self._entry(None, args, {})
+        variant = entry.variant(leaves)
+
+        def call(*args: Any) -> Any:
+            return self._run_variant(variant, flatten_by_reference((args, {}))[0])
+
+        return [v() for v in variant.program.written], call  # type: ignore[misc]
 
     def arguments_of(self, bound: Any) -> Arguments:
         """How to take the arguments apart; those of a method, if it is bound to an object."""

@@ -17,7 +17,9 @@ from framework.transforms.body import Body, State, arrays_in, settled
 from framework.transforms.compiled import compiled
 from framework.transforms.deprecated import warn_declared_state
 from framework.transforms.functionalize import Output, flatten_by_reference, functionalize
-from framework.transforms.progress import ProgressBar, in_chunks, progress_bar_of
+from framework.transforms.parts import scan_in_parts
+from framework.transforms.progress import Display, ProgressBar, in_chunks, progress_bar_of
+from framework.transforms.steps import Steps, check_carry, length_of, pair_of
 
 __all__ = ["for_loop", "scan", "while_loop"]
 
@@ -64,6 +66,8 @@ def scan(
         return _in_python(_scan_in_python, body_fun, init, operands, reverse, bar, length)
     if in_trace():
         return _scan((body_fun,), (init, operands), *options)
+    if display := _display_of_parts(bar, operands, unroll, length):
+        return scan_in_parts(body_fun, _as_it_is, init, operands, reverse, display)
     return compiled(_scan, (body_fun,), (init, operands), *options)
 
 
@@ -120,6 +124,8 @@ def for_loop(
         return _in_python(_scan_in_python, step, None, operands, reverse, bar, length)[1]
     if in_trace():
         return _for_loop((body_fun,), operands, *options)
+    if display := _display_of_parts(bar, operands, unroll, length):
+        return scan_in_parts(body_fun, _Step, None, operands, reverse, display)[1]
     return compiled(_for_loop, (body_fun,), operands, *options)
 
 
@@ -177,6 +183,20 @@ class _Step:
         return carry, self.fun(*x)
 
 
+def _as_it_is(fun: Callable[..., Any]) -> Callable[..., Any]:
+    return fun
+
+
+def _display_of_parts(
+    bar: ProgressBar | None, operands: Any, unroll: int | bool, length: int | None
+) -> Display | None:
+    """Where a loop that may run in parts shows progress."""
+    debugged = jax.config.jax_debug_nans or jax.config.jax_debug_infs
+    if bar is None or debugged or unroll not in (1, False):
+        return None
+    return bar.start(steps) if (steps := length_of(operands, length)) else None
+
+
 def _for_loop(funs: tuple[Any, ...], operands: Any, *options: Any) -> Any:
     return _scan((_Step(funs[0]),), (None, operands), *options)[1]
 
@@ -191,50 +211,25 @@ def _scan(
     length: int | None,
 ) -> tuple[Any, Any]:
     init, xs = arrays_in(values)
-    leaves, treedef = flatten_by_reference(init)
-    display = bar and bar.start(_length(xs) if length is None else length)
-
-    def record(state: State) -> None:
-        body = Body(funs[0], state)
-
-        def step(leaves: list[Any], x: Any) -> Output:
-            out, frame, _ = body([], tree_util.tree_unflatten(treedef, leaves), x)
-            return Output(out, frame.serial)
-
-        jax.eval_shape(step, leaves, tree_util.tree_map(_slice_of, xs))
+    steps = Steps(funs[0], init)
+    display = bar and bar.start(length_of(xs, length))
 
     def run(state: State) -> tuple[Any, list[Any]]:
-        body = Body(funs[0], state)
-        structure: list[Any] = []
-
-        def step(carry: Any, x: Any) -> tuple[Any, list[Any]]:
-            values, leaves = carry
-            out, frame, new = body(values, tree_util.tree_unflatten(treedef, leaves), x)
-            carried, y = _pair(out)
-            leaves, new_treedef = flatten_by_reference(carried, frame.serial)
-            _check_carry(treedef, new_treedef)
-            outputs, y_treedef = flatten_by_reference(y, frame.serial)
-            structure[:] = [y_treedef]
-            return (new, leaves), outputs
-
+        step = steps.taking(state)
         wrapped = jax.checkpoint(step) if remat else step
 
         def scanned(carry: Any, xs: Any, count: int | None) -> Any:
             return lax.scan(wrapped, carry, xs, count, reverse, unroll)
 
-        carry = (state.values, leaves)
+        carry = (state.values, steps.leaves)
         if display is None:
             (new, out), ys = scanned(carry, xs, length)
         else:
             (new, out), ys = in_chunks(scanned, display, carry, xs, reverse)
-        outputs = tree_util.tree_unflatten(structure[0], ys)
-        return (tree_util.tree_unflatten(treedef, out), outputs), new
+        outputs = tree_util.tree_unflatten(steps.output, ys)
+        return (tree_util.tree_unflatten(steps.treedef, out), outputs), new
 
-    return settled(funs, record, run)
-
-
-def _slice_of(array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(array)[1:], jnp.result_type(array))
+    return settled(funs, lambda state: steps.record(state, xs), run)
 
 
 def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
@@ -263,7 +258,7 @@ def _while(funs: tuple[Any, ...], operands: Any) -> tuple[Any, ...]:
             values, leaves = carry
             out, frame, new = body(values, *tree_util.tree_unflatten(treedef, leaves))
             leaves, new_treedef = flatten_by_reference(out, frame.serial)
-            _check_carry(treedef, new_treedef)
+            check_carry(treedef, new_treedef)
             return new, leaves
 
         new, out = lax.while_loop(test, step, (state.values, leaves))
@@ -295,30 +290,6 @@ def _tested(cond_fun: Callable[..., Any], known: Any, args: Any) -> Any:
     return out
 
 
-def _pair(out: Any) -> tuple[Any, Any]:
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise TypeError(
-            "The body of a scan must return a pair (carry, output), but it returned "
-            f"{'a tuple of ' + str(len(out)) if isinstance(out, tuple) else type(out).__name__}."
-        )
-    return out
-
-
-def _check_carry(before: Any, after: Any) -> None:
-    if before != after:
-        raise TypeError(
-            "What a loop carries must keep its structure, but it was "
-            f"{before} and the body returned {after}."
-        )
-
-
-def _length(xs: Any) -> int:
-    leaves = tree_util.tree_leaves(xs)
-    if not leaves:
-        raise ValueError("A loop without operands needs `length=`.")
-    return jnp.shape(leaves[0])[0]
-
-
 def _in_python(run: Callable[..., Any], *args: Any) -> Any:
     """Run a loop step by step, in a frame of its own, so that an exception leaves no half of it."""
     out, frame = functionalize(run, {}, args)
@@ -335,17 +306,18 @@ def _scan_in_python(
     length: int | None,
 ) -> tuple[Any, Any]:
     carry, xs = arrays_in(init), arrays_in(operands)
-    count = _length(xs) if length is None else length
+    count = length_of(xs, length)
     if count == 0:
         return _empty(body_fun, carry, xs)
     display = bar and bar.start(count)
     outputs: list[Any] = []
+    due = 0
     for number in range(count):
-        if display and number % display.every == 0:
-            display.update(number)
+        if display and number == due:
+            due = display.update(number)
         index = count - 1 - number if reverse else number
         x = tree_util.tree_map(lambda a, i=index: a[i], xs)
-        carry, y = _pair(arrays_in(body_fun(carry, x)))
+        carry, y = pair_of(arrays_in(body_fun(carry, x)))
         outputs.append(y)
     if display:
         display.update(count)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import sys
 import threading
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax, tree_util
 
+from framework.transforms.host_call import host_call
+
 __all__ = ["Display", "ProgressBar", "in_chunks", "progress_bar_of"]
+
+INTERVAL = 0.02
+"""Seconds; no eye sees updates that follow each other faster, so they are left out."""
 
 
 class ProgressBar:
-    """How to show the progress of a loop.
+    """How to show the progress of a loop. Updates too fast for the eye are left out.
 
     Args:
         freq: After how many steps to update.
@@ -99,27 +105,43 @@ class Display:
         self.desc = desc
         self.bar: Any = None
         self.lock = threading.Lock()
+        self.stride = 1
+        self.last = 0.0
 
-    def report(self, number: Any, after: Any = ()) -> None:
+    def report(self, number: Any, after: Any = ()) -> jax.Array:
         """Let a compiled loop show how many steps are behind it.
 
         Args:
             number: The number of steps.
             after: Arrays to wait for.
-        """
-        usual = (x for x in tree_util.tree_leaves(after) if not _is_extended(x))
-        waited = [jnp.ravel(x)[:1] for x in itertools.islice(usual, 1)]
-        jax.debug.callback(lambda n, *_: self.update(int(n)), number, *waited)
 
-    def update(self, done: int) -> None:
-        """Show that so many steps are behind us."""
+        Returns:
+            After how many steps to report again.
+        """
+        usual = [x for x in tree_util.tree_leaves(after) if not _is_extended(x)]
+        return host_call(self.update, number, [jnp.ravel(x)[:1] for x in usual[:1]])
+
+    def update(self, done: int) -> int:
+        """Show that so many steps are behind us.
+
+        Returns:
+            After how many steps to do so again.
+        """
         with self.lock:
+            now = perf_counter()
             if self.bar is None or done < self.bar.n:
                 self.close()
                 self.bar = _new_bar(self.total, self.desc)
+                self.stride = 1
+            elif now - self.last < INTERVAL / 4:
+                self.stride *= 4
+            elif now - self.last > INTERVAL:
+                self.stride = max(1, self.stride // 2)
+            self.last = now
             self.bar.update(done - self.bar.n)
             if done == self.total:
                 self.close()
+            return min(done + self.stride * self.every, self.total)
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -153,20 +175,22 @@ def in_chunks(
     main, remainder = (tail, head) if reverse else (head, tail)
 
     def chunk(counted: Any, x: Any) -> Any:
-        number, carry = counted
-        display.report(number)
+        number, due, carry = counted
+        due = lax.cond(number == due, lambda: display.report(number), lambda: due)
         carry, ys = scanned(carry, x, every)
-        return (number + every, carry), ys
+        return (number + every, due, carry), ys
 
     chunked = tree_util.tree_map(lambda a: a.reshape(chunks, every, *a.shape[1:]), main)
-    (number, carry), ys = lax.scan(chunk, (jnp.int32(0), carry), chunked, chunks, reverse)
+    start = (jnp.int32(0), jnp.int32(0), carry)
+    (number, due, carry), ys = lax.scan(chunk, start, chunked, chunks, reverse)
     ys = [y.reshape(chunks * every, *y.shape[2:]) for y in ys]
     if rest:
-        display.report(number, after=(carry, ys))
+        # What comes from the host tells the compiler nothing, so this waits for the chunks.
+        display.report(number, after=due)
         carry, more = scanned(carry, remainder, rest)
         pairs = zip(more, ys, strict=True) if reverse else zip(ys, more, strict=True)
         ys = [jnp.concatenate(pair) for pair in pairs]
-    display.report(number + rest, after=(carry, ys))
+    display.report(number + rest, after=(carry, ys) if rest else due)
     return carry, ys
 
 
@@ -176,11 +200,16 @@ def _is_extended(x: Any) -> bool:
 
 
 def _new_bar(total: int, desc: str | None) -> Any:
+    return _bar_class()(total=total, desc=desc)
+
+
+@functools.cache
+def _bar_class() -> Any:
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        return _PlainBar(total, desc)
-    return tqdm(total=total, desc=desc)
+        return _PlainBar
+    return tqdm
 
 
 class _PlainBar:
