@@ -16,8 +16,8 @@ from jax import tree_util
 from framework.errors import CheckpointError
 from framework.io.leaves import Leaf
 from framework.io.paths import key_of, nested, split
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.leaves import named_leaves
-from framework.nodes.structure import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
 
 __all__ = ["Flat", "build", "flatten", "flatten_like"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 
@@ -20,6 +20,7 @@ from framework.nodes.ownership import adopt, full_path
 from framework.nodes.pytree import flatten_root, register_node, unflatten_root
 from framework.nodes.registration import named_items
 from framework.nodes.representation import tree_text
+from framework.nodes.signature import Signature
 from framework.nodes.state import StateMixin
 from framework.nodes.variable import TrainVar, Variable
 from framework.nodes.walk import graph_of
@@ -50,10 +51,14 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
     ['w']
     """
 
+    # The signature of an instance without attributes.
+    _bare: ClassVar[Signature]
+
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make a node that can be assigned to even before ``__init__`` is called."""
         self = super().__new__(cls)
-        self.__dict__["_meta"] = Meta(current_trace())
+        meta = self.__dict__["_meta"] = Meta(current_trace())
+        meta.signature = cls._bare
         return self
 
     def __init__(self, name: str | None = None) -> None:
@@ -63,6 +68,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._slot_names = _slot_names(cls)
+        cls._bare = Signature(cls, ("_meta",), (Meta,))
         register_node(cls)
 
     @property
@@ -132,10 +138,14 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         elif local.frame is not None and isinstance(current, jax.Array):
             self._check_owned_by_trace(key, value, kind, current)
         object.__setattr__(self, key, value)
-        _changed(self._meta)
+        meta = self._meta
+        if meta.signature is not None and type(value) is not type(current):
+            meta.signature = meta.signature.after(key, type(value))
+        _changed(meta)
 
     def __delattr__(self, key: str) -> None:
         object.__delattr__(self, key)
+        self._meta.signature = None
         _changed(self._meta)
 
     def _check_owned_by_trace(self, key: str, value: Any, kind: int, current: Any) -> None:
@@ -284,8 +294,8 @@ Base = BrainPyObject
 
 
 def _changed(meta: Meta) -> None:
-    meta.version += 1
     changes.count += 1
+    meta.changed = changes.count
 
 
 def _holds_tracer(value: Any, kind: int) -> bool:
@@ -314,4 +324,5 @@ def _slot_names(cls: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
+BrainPyObject._bare = Signature(BrainPyObject, ("_meta",), (Meta,))
 register_node(BrainPyObject)

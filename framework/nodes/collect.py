@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from framework.nodes.children import child_at
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.collectors import ArrayCollector, Collector
 from framework.nodes.members import Members, members_of
-from framework.nodes.places import Place
+from framework.nodes.records import Place
 from framework.nodes.view import VariableView
 
 __all__ = ["collect_nodes", "collect_variables", "dotted", "dotted_variable", "own_variables"]
@@ -49,7 +50,7 @@ def _check_method(method: str) -> None:
 
 def _levels(members: Members) -> list[int]:
     levels: list[int] = []
-    for holder, _ in members.places:
+    for holder, _ in members.places():
         levels.append(levels[holder] + 1 if holder >= 0 else 0)
     return levels
 
@@ -61,9 +62,9 @@ def _node_rows(members: Members, method: str) -> list[tuple[str, int, int]]:
         names = _names(members)
         return list(zip(names, range(len(names)), levels, strict=True))
     paths = _paths(members)
-    rows = [("", 0, 0)] if members.places and members.places[0][1] is None else []
+    rows = [("", 0, 0)] if members.rooted else []
     met: set[tuple[int, int]] = set()
-    for holder, keys, index in members.edges:
+    for holder, keys, index in members.edges():
         if (holder, index) not in met:
             met.add((holder, index))
             above, level = (paths[holder], levels[holder]) if holder >= 0 else ("", -1)
@@ -75,7 +76,7 @@ def _node_rows(members: Members, method: str) -> list[tuple[str, int, int]]:
 def _paths(members: Members) -> list[str]:
     """The path from the root to the first meeting of each node."""
     paths: list[str] = []
-    for holder, keys in members.places:
+    for holder, keys in members.places():
         above = paths[holder] if holder >= 0 else ""
         paths.append(above if keys is None else _below(above, dotted(keys)))
     return paths
@@ -83,7 +84,9 @@ def _paths(members: Members) -> list[str]:
 
 def _names(members: Members) -> list[str]:
     """The name of each node."""
-    names = [node._meta.name or node.name for node in members.live_nodes()]
+    names: list[Any] = members.names
+    if None in names:
+        names = [node.name for node in members.live_nodes()]
     if len(set(names)) < len(names):  # Possible after `clear_name_cache()` only.
         name = next(name for name in names if names.count(name) > 1)
         places = [f".{path}" for n, path in zip(names, _paths(members), strict=True) if n == name]
@@ -110,29 +113,43 @@ def _below(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _absolute_paths(members: Members) -> list[str]:
-    """The path by name for every meeting of a Variable."""
-    prefixes = [f"{name}." for name in _names(members)]
-    prefixes.append("")  # For holder -1, a root container.
-    paths = [
-        prefixes[holder] + (keys if type(keys) is str else dotted_variable(keys))
-        for holder, keys in zip(members.holders, members.keys, strict=True)
-    ]
-    # Attributes of nodes with distinct names can't clash, keys of containers can.
-    if tuple in set(map(type, members.keys)):
-        _check_distinct(paths, members.live_variables())
-    return paths
+def _absolute_paths(members: Members) -> tuple[list[str], list[int] | None, dict[str, None]]:
+    """The rows of ``vars()`` by name.
+
+    Returns:
+        The paths; the meeting of each, None if in order; a dictionary of the paths.
+    """
+    if not members.contained:  # Attributes of nodes with distinct names can't clash.
+        named = zip(_names(members), members.signatures, strict=True)
+        paths = [f"{name}.{key}" for name, head in named for key in head.own_keys]
+        return paths, None, dict.fromkeys(paths)
+    suffixes = _suffixes(members)
+    rows = list(suffixes[-1])
+    for index, name in enumerate(_names(members)):
+        rows += [(f"{name}.{suffix}", meeting) for suffix, meeting in suffixes[index]]
+    paths, meetings = [path for path, _ in rows], [meeting for _, meeting in rows]
+    variables = members.live_variables()
+    _check_distinct(paths, [variables[meeting] for meeting in meetings])
+    return paths, meetings, dict.fromkeys(paths)
+
+
+def _suffixes(members: Members) -> list[list[tuple[str, int]]]:
+    """Key and meeting of each Variable, for each node; at the end, those in a root container."""
+    meetings = itertools.count()
+    held = [[(key, next(meetings)) for key in head.own_keys] for head in members.signatures]
+    held.append([])
+    for holder, keys in members.contained:
+        held[holder].append((dotted_variable(keys), next(meetings)))
+    return held
 
 
 def _variable_rows(members: Members, method: str) -> list[tuple[str, int, int, int]]:
     """For each row of ``vars()``: path, index of the meeting, row of the node, level."""
-    held: list[list[tuple[str, int]]] = [[] for _ in range(len(members.places) + 1)]
-    for meeting, (holder, keys) in enumerate(zip(members.holders, members.keys, strict=True)):
-        held[holder].append((dotted_variable(keys), meeting))
-    rows = [(suffix, meeting, -1, 0) for suffix, meeting in held[-1]]
+    suffixes = _suffixes(members)
+    rows = [(suffix, meeting, -1, 0) for suffix, meeting in suffixes[-1]]
     for row, (path, index, level) in enumerate(_table(members, _node_rows, method)):
         prefix = f"{path}." if path else ""
-        rows += [(prefix + suffix, meeting, row, level) for suffix, meeting in held[index]]
+        rows += [(prefix + suffix, meeting, row, level) for suffix, meeting in suffixes[index]]
     variables = members.live_variables()
     _check_distinct([row[0] for row in rows], [variables[row[1]] for row in rows])
     return rows
@@ -192,9 +209,10 @@ def collect_variables(
     members = members_of(root)
     variables = members.live_variables()
     if method == "absolute" and level < 0 and include_self and exclude_types is None:
-        return ArrayCollector._trusted(
-            zip(_table(members, _absolute_paths), variables, strict=True)
-        )
+        paths, meetings, template = _table(members, _absolute_paths)
+        if meetings is not None:
+            variables = [variables[meeting] for meeting in meetings]
+        return ArrayCollector._over(template, zip(paths, variables, strict=True))
     table = _table(members, _variable_rows, method)
     rows = ((path, variables[meeting], row, depth) for path, meeting, row, depth in table)
     if exclude_types is not None:
@@ -213,8 +231,8 @@ def collect_variables(
 def own_variables(node: Any) -> dict[str, Any]:
     """The Variables of a node itself by attribute, those of its children left out."""
     members = members_of(node)
-    meetings = zip(members.holders, members.keys, members.live_variables(), strict=True)
-    own = [(dotted_variable(keys), variable) for holder, keys, variable in meetings if holder == 0]
+    variables = members.live_variables()
+    own = [(key, variables[meeting]) for key, meeting in _suffixes(members)[0]]
     _check_distinct([key for key, _ in own], [variable for _, variable in own])
     return dict(own)
 

@@ -112,6 +112,17 @@ class Collector(dict[Any, Any]):
         dict.update(collector, items)
         return collector
 
+    @classmethod
+    def _over(cls, template: dict[Any, None], items: Iterable[tuple[Any, Any]]) -> Self:
+        """Make a collector of items that are known to be right, and whose keys are known before.
+
+        To copy a dictionary and set its values is quicker than to grow one.
+        """
+        collector = cls.__new__(cls)
+        dict.update(collector, template)
+        dict.update(collector, items)
+        return collector
+
     def _like(self, items: Iterable[tuple[Any, Any]]) -> Self:
         return type(self)._trusted(items)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
-__all__ = ["Handle", "weak"]
+__all__ = ["Handle", "weak", "weak_all"]
 
 
 class Handle:
@@ -57,3 +58,11 @@ def weak(value: Any) -> Any:
         return ref(value)
     except TypeError:
         return lambda: value
+
+
+def weak_all(values: Sequence[Any]) -> list[Any]:
+    """What :func:`weak` makes of each value."""
+    try:
+        return [ref(value) for value in values]
+    except TypeError:
+        return [weak(value) for value in values]

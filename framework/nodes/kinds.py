@@ -18,6 +18,10 @@ class Kind:
     VARIABLE, NODE, ARRAY, ATOM, STATIC, META = range(6)
     LIST, DICT, PYTREE, VIEW, REFERENCES, METHOD, SET = range(6, 13)
     CONTAINERS = frozenset((LIST, DICT, PYTREE))
+    # What nodes and Variables are found in, beside the Variables themselves.
+    HOLDING = CONTAINERS | {NODE, VIEW, REFERENCES, SET}
+    # What a walk that looks for nodes and Variables has to look at.
+    MET = HOLDING | {VARIABLE}
     # What can change in place without a count.
     WATCHED = CONTAINERS | {REFERENCES, SET}
 

@@ -7,8 +7,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from framework.nodes.graph import Graph
+from framework.nodes.kinds import Kind
 from framework.nodes.ownership import path_from_root
-from framework.nodes.structure import Kind, Place, Static, Structure, key_text
+from framework.nodes.places import key_text
+from framework.nodes.records import Place, meetings
 from framework.nodes.variable import Variable
 from framework.nodes.walk import graph_of
 
@@ -55,7 +57,7 @@ def named_leaves(obj: Any) -> NamedLeaves:
     edges: list[list[Place]] = [[] for _ in nodes]
     met: list[list[Place]] = [[] for _ in leaves]
     seen: list[list[Place]] = [[] for _ in leaves]
-    for kind, place, index in _meetings(structure):
+    for kind, place, index in meetings(structure.root, structure.records):
         (edges if kind == Kind.NODE else seen if kind == Kind.VIEW else met)[index].append(place)
     levels: list[int] = []
     for holder, _ in structure.places.nodes:
@@ -87,38 +89,6 @@ def named_leaves(obj: Any) -> NamedLeaves:
         for path, (holder, keys) in zip(paths, chosen, strict=True)
     }
     return NamedLeaves(dict(zip(paths, leaves, strict=True)), aliases, places)
-
-
-def _meetings(structure: Structure) -> Iterator[tuple[int, Place, int]]:
-    """All places where a node or leaf stands: what it is, where, and its index.
-
-    A leaf that is reached through a view is said to be a ``Kind.VIEW``.
-    """
-    kind, code = structure.root
-    if kind != Kind.NODE:
-        yield from _visit(kind, code, -1, (None,))
-    for position, (head, codes) in enumerate(structure.records):
-        for index, key in head.variables:
-            yield Kind.VARIABLE, (position, key), codes[index]
-        for index in head.others:
-            yield from _visit(head.kinds[index], codes[index], position, (head.keys[index],))
-
-
-def _visit(
-    kind: int, code: Any, holder: int, keys: tuple[Any, ...]
-) -> Iterator[tuple[int, Place, int]]:
-    if type(code) is Static:
-        return
-    if kind in (Kind.NODE, Kind.VARIABLE, Kind.ARRAY):
-        yield kind, (holder, keys[0] if len(keys) == 1 and keys[0] is not None else keys), code
-    elif kind in Kind.CONTAINERS:
-        for key, (child_kind, child) in zip(code[1], code[2], strict=True):
-            if child_kind != Kind.ATOM:
-                yield from _visit(child_kind, child, holder, (*keys, key))
-    elif kind == Kind.VIEW:
-        target_kind, target = code[1]
-        for found, place, index in _visit(target_kind, target, holder, keys):
-            yield (found if found == Kind.NODE else Kind.VIEW), place, index
 
 
 def _level(levels: list[int], holder: int) -> int:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jax import tree_util
 
 from framework.nodes.children import AttributeKey
 from framework.nodes.kinds import Kind
-from framework.nodes.static import Static
+from framework.nodes.records import Place, Record, meetings
 
-if TYPE_CHECKING:
-    from framework.nodes.structure import Structure
-
-__all__ = ["PathKey", "Place", "Places", "key_text", "node_paths", "public"]
+__all__ = ["PathKey", "Places", "key_text", "node_paths", "public"]
 
 
 def key_text(keys: Any) -> str:
@@ -35,13 +32,12 @@ def public(attribute: str) -> str:
     return attribute.removeprefix("_") if attribute.startswith("_implicit_") else attribute
 
 
-Place = tuple[int, Any]
-"""The index of a holder, and the keys from there: an attribute name, or a tuple of an attribute
-name and container keys. The index is -1, and the attribute name None, for a root container."""
-
-
 class Places:
     """Where the nodes and leaves of a structure stand.
+
+    Args:
+        root: Kind and code of the root of the structure.
+        records: Its nodes.
 
     Attributes:
         nodes: Where the walk first met each node; the keys of the root are None.
@@ -49,42 +45,22 @@ class Places:
         leaf_kinds: ``Kind.VARIABLE`` or ``Kind.ARRAY`` for each leaf.
     """
 
-    def __init__(self, structure: Structure) -> None:
-        self.nodes: list[Place] = []
-        self.leaves: list[Place] = []
-        self.leaf_kinds: list[int] = []
+    def __init__(self, root: tuple[int, Any], records: Iterable[Record]) -> None:
+        self.nodes: list[Place] = [(-1, None)] if root[0] == Kind.NODE else []
+        nodes: dict[int, Place] = {0: (-1, None)} if root[0] == Kind.NODE else {}
+        leaves: dict[int, Place] = {}
+        kinds: dict[int, int] = {}
+        for kind, place, index in meetings(root, records):
+            if kind == Kind.NODE:
+                nodes.setdefault(index, place)
+            else:
+                leaves.setdefault(index, place)
+                # Only Variables are met through views.
+                kinds.setdefault(index, kind if kind == Kind.ARRAY else Kind.VARIABLE)
+        self.nodes = [nodes[index] for index in range(len(nodes))]
+        self.leaves = [leaves[index] for index in range(len(leaves))]
+        self.leaf_kinds = [kinds[index] for index in range(len(leaves))]
         self._leaf_keys: tuple[Any, ...] | None = None
-        kind, code = structure.root
-        if kind == Kind.NODE:
-            self.nodes.append((-1, None))
-        else:
-            self._visit(kind, code, -1, (None,))
-        for position, (head, codes) in enumerate(structure.records):
-            for index, key in head.variables:
-                if codes[index] == len(self.leaves):
-                    self.leaves.append((position, key))
-                    self.leaf_kinds.append(Kind.VARIABLE)
-            for index in head.others:
-                self._visit(head.kinds[index], codes[index], position, (head.keys[index],))
-
-    def _visit(self, kind: int, code: Any, holder: int, keys: tuple[Any, ...]) -> None:
-        place = keys[0] if len(keys) == 1 and keys[0] is not None else keys
-        if type(code) is Static:
-            return
-        if kind == Kind.NODE:
-            if code == len(self.nodes):
-                self.nodes.append((holder, place))
-        elif kind in (Kind.VARIABLE, Kind.ARRAY):
-            if code == len(self.leaves):
-                self.leaves.append((holder, place))
-                self.leaf_kinds.append(kind)
-        elif kind in Kind.CONTAINERS:
-            for key, (child_kind, child) in zip(code[1], code[2], strict=True):
-                if child_kind != Kind.ATOM:
-                    self._visit(child_kind, child, holder, (*keys, key))
-        elif kind == Kind.VIEW:
-            target_kind, target = code[1]
-            self._visit(target_kind, target, holder, keys)
 
     @property
     def leaf_paths(self) -> list[str]:

@@ -5,27 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import Any
+from weakref import ref
 
 from framework.nodes.children import container_of
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
-from framework.nodes.graph import Graph, Meta, add_watch, rebuilt_roots
+from framework.nodes.graph import Graph, Meta, rebuilt_roots
+from framework.nodes.handles import weak_all
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.records import Record, variable_indices
+from framework.nodes.signature import Signature
 from framework.nodes.stand_ins import MAY_STAND_IN, remember_stand_ins
 from framework.nodes.static import Static
-from framework.nodes.structure import Signature, Structure
+from framework.nodes.structure import Structure
 from framework.nodes.values import thawed_index
 from framework.nodes.variable import Variable
+from framework.nodes.watches import Watches
 
 __all__ = ["Rebuild", "allocate", "rebuild"]
 
 
-def allocate(cls: type[Any], home: object | None = None, wanted_name: str | None = None) -> Any:
+def allocate(
+    cls: type[Any],
+    home: object | None = None,
+    wanted_name: str | None = None,
+    signature: Signature | None = None,
+) -> Any:
     """Make an empty node, without calling its constructor."""
     node = object.__new__(cls)
     meta = node.__dict__["_meta"] = Meta(home)
-    if wanted_name is not None:
-        meta.wanted_name = wanted_name
+    meta.wanted_name = wanted_name
+    meta.signature = signature
     return node
 
 
@@ -66,12 +76,12 @@ class Rebuild:
         self.existing = existing or {}
         self.copy_static = copy_static
         self.outside = outside
-        self.watches: list[Any] = []
+        self.watches = Watches()
         self.home = home = current_trace()
         with no_garbage_collection():
             self.nodes: list[Any] = [
-                allocate(head.cls, home, name)
-                for (head, _), name in zip(structure.records, structure.names, strict=True)
+                allocate(head.cls, home, name, head)
+                for (head, _, _), name in zip(structure.records, structure.names, strict=True)
             ]
         for index, node in self.existing.items():
             self.nodes[index] = node
@@ -85,21 +95,38 @@ class Rebuild:
         with no_garbage_collection():
             structure, nodes, existing = self.structure, self.nodes, self.existing
             fill = self.fill
-            for index, (head, codes) in enumerate(structure.records):
+            for index, record in enumerate(structure.records):
                 if index not in existing:
-                    fill(nodes[index], head, codes)
+                    fill(nodes[index], record)
             root = self.value(*structure.root)
             if structure.partial:
                 return root
             self.settle_variables()
-            if any(KIND_OF_TYPE[cls] in MAY_STAND_IN for cls in set(map(type, self.leaves))):
-                remember_stand_ins(structure, nodes, self.leaves)
+            self.settle_kinds()
             if structure.root[0] == Kind.NODE:
                 rebuilt_roots[id(root)] = root
                 # A partial copy is not all that the structure says.
                 if not existing and self.copy_static is None:
-                    root._meta.graph = Graph(structure, nodes, list(self.leaves), self.watches)
+                    root._meta.graph = self.graph()
             return root
+
+    def settle_kinds(self) -> None:
+        """Tell nodes where something else took the place of an array or Variable."""
+        leaves, arrays = self.leaves, self.structure.arrays
+        kinds = {KIND_OF_TYPE[cls] for cls in {type(leaf) for leaf in leaves}}
+        if not kinds.isdisjoint(MAY_STAND_IN):
+            remember_stand_ins(self.structure, self.nodes, leaves)
+        if kinds == {Kind.VARIABLE} and not arrays:
+            return
+        of_arrays = [i for i, leaf in enumerate(leaves) if KIND_OF_TYPE[type(leaf)] == Kind.ARRAY]
+        if not kinds <= {Kind.VARIABLE, Kind.ARRAY} or of_arrays != sorted(arrays):
+            for node in self.nodes:
+                node._meta.signature = None
+
+    def graph(self) -> Graph:
+        """The graph of the new root, as a walk would find it."""
+        nodes = [ref(node) for node in self.nodes]
+        return Graph(self.structure, nodes, self.watches, weak_all(self.leaves))
 
     def settle_variables(self) -> None:
         """Tell new Variables which trace may write them, and which Variables they belong to."""
@@ -114,24 +141,27 @@ class Rebuild:
             if isinstance(leaf, Variable) and isinstance(other, Variable):
                 leaf._accompany(other, role)
 
-    def fill(self, node: Any, head: Signature, codes: tuple[Any, ...]) -> None:
+    def fill(self, node: Any, record: Record) -> None:
         """Set the attributes of one node."""
-        leaves, target = self.leaves, node.__dict__
-        values = list(codes)
-        values[head.meta] = target["_meta"]
-        for position, _ in head.variables:
-            values[position] = leaves[codes[position]]
-        for position in head.others:
-            kind, code = head.kinds[position], codes[position]
-            values[position] = value = self.value(kind, code)
+        head, start, codes = record
+        if type(start) is int and not codes and not head.cls._slot_names:
+            # Nothing but Variables of its own: what the rest would do, without any lists.
+            attributes, leaves = node.__dict__, self.leaves
+            for key, position in head.positions:
+                attributes[key] = leaves[start + position]
+            return
+        values = [self.leaves[index] for index in variable_indices(record)]
+        values += codes
+        above = len(head.variable_keys)
+        for position in head.coded:
+            kind, code = head.rest_kinds[position], codes[position]
+            values[above + position] = value = self.value(kind, code)
             if kind in Kind.WATCHED and type(code) is not Static:
-                add_watch(self.watches, node, head.keys[position], value, kind)
-        items = zip(head.names, head.restore(values))  # noqa: B905
-        if not head.cls._slot_names:
-            target.update(items)
-        else:
-            for key, value in items:
-                object.__setattr__(node, key, value)
+                inside = {item[0] for item in code[2]} if kind in Kind.CONTAINERS else set[int]()
+                nested = not Kind.WATCHED.isdisjoint(inside)
+                self.watches.add(ref(node), head.rest_keys[position], value, kind, nested)
+        for key, position in head.positions:
+            object.__setattr__(node, key, values[position])
 
     def value(self, kind: int, code: Any) -> Any:
         """Rebuild one coded value."""
@@ -147,7 +177,14 @@ class Rebuild:
             return code[1]
         if kind in Kind.CONTAINERS:
             extras, keys, items = code
-            return container_of(kind, extras, keys, [self.value(*item) for item in items])
+            nodes = self.nodes
+            children = [
+                nodes[item]
+                if of_kind == Kind.NODE and type(item) is int
+                else self.value(of_kind, item)
+                for of_kind, item in items
+            ]
+            return container_of(kind, extras, keys, children)
         if kind == Kind.SET:
             cls, members = code
             return cls(self.copy_static(members.value) if self.copy_static else members.value)

@@ -7,17 +7,20 @@ the graph changes.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
-from weakref import ref
 
 from framework.nodes.children import StateInSetError, children_of, container_extras, members_of_set
 from framework.nodes.collection import no_garbage_collection
-from framework.nodes.graph import Graph, Node, Watch, add_watch, attributes_of
-from framework.nodes.handles import Handle
+from framework.nodes.exploration import Exploration
+from framework.nodes.graph import Graph, Node, attributes_of
+from framework.nodes.handles import Handle, weak_all
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.records import Late, Record
+from framework.nodes.signature import IMPLICIT, Signature, signature_of
 from framework.nodes.stand_ins import StandIn, marked
 from framework.nodes.static import Static
-from framework.nodes.structure import IMPLICIT, Late, Record, Signature, Structure, signature_of
+from framework.nodes.structure import Structure
 from framework.nodes.values import frozen_index
 from framework.nodes.variable import Variable
 
@@ -42,91 +45,90 @@ def walk(root: Any, handles_up_to: int = -1) -> Graph:
         handles_up_to: Nodes below the root whose serial is not above this are not walked into,
             but referred to by identity.
     """
-    return _Walk(handles_up_to).run(root)
+    with no_garbage_collection():
+        return _Walk(root, handles_up_to).run()
 
 
 class _Walk:
-    def __init__(self, handles_up_to: int) -> None:
-        self.handles_up_to = handles_up_to
-        self.nodes: list[Any] = []
-        self.leaves: list[Any] = []
-        self.node_index: dict[int, int] = {}
-        self.leaf_index: dict[Variable, int] = {}
-        self.watches: list[tuple[ref[Any], str, Watch]] = []
+    def __init__(self, root: Any, handles_up_to: int) -> None:
+        self.root = root
+        self.partial = handles_up_to >= 0
+        self.found = found = Exploration(root, canonical=True, handles_up_to=handles_up_to)
+        # Those that nodes hold as attributes come first among the leaves.
+        own = found.variables[: len(found.variables) - len(found.contained)]
+        self.distinct: dict[Variable, None] = dict.fromkeys(own)
+        self.shared = len(self.distinct) < len(own)
+        self.leaves: list[Any] = list(self.distinct)
+        self.arrays: list[int] = []
         self.late: list[tuple[Late, Any]] = []
 
-    def run(self, root: Any) -> Graph:
-        if isinstance(root, Node):
-            root_code = (Kind.NODE, self.node_code(root))
-        else:
-            kind = KIND_OF_TYPE[type(root)]
-            root_code = (kind, self.code(root, kind))
-        with no_garbage_collection():
-            records = self.records()
-            for late, value in self.late:
-                late.code = self.resolved(value)
-            structure = Structure(
-                root_code,
-                tuple(records),
-                [node._meta.name or node._meta.wanted_name for node in self.nodes],
-                self.companions(),
-                partial=self.handles_up_to >= 0,
-            )
-            return Graph(structure, self.nodes, self.leaves, self.watches)
+    @cached_property
+    def leaf_index(self) -> dict[Variable, int]:
+        """The index of each Variable among the leaves. Many graphs don't need it."""
+        return {variable: index for index, variable in enumerate(self.distinct)}
+
+    def run(self) -> Graph:
+        found = self.found
+        records = self.records()
+        kind = KIND_OF_TYPE[type(self.root)]
+        root_code = (kind, self.code(self.root, kind))
+        for late, value in self.late:
+            late.code = self.resolved(value)
+        nodes = zip(found.names, found.nodes, strict=True)
+        structure = Structure(
+            root_code,
+            tuple(records),
+            [name or node._meta.wanted_name for name, node in nodes],
+            self.companions(),
+            self.arrays,
+            partial=self.partial,
+        )
+        as_found = not (self.shared or found.contained or len(self.leaves) > len(self.distinct))
+        leaf_refs = found.variable_refs if as_found else weak_all(self.leaves)
+        return Graph(structure, found.node_refs, found.watches, leaf_refs)
 
     def records(self) -> list[Record]:
-        """Code the attributes of all nodes. The hot loop of a walk."""
-        leaves, leaf_index = self.leaves, self.leaf_index
+        """Code the attributes of all nodes."""
         records: list[Record] = []
-        plans: dict[type, tuple[Any, Any, Signature]] = {}
-        for node in self.nodes:  # Grows while we go.
-            cls = type(node)
-            attributes = node.__dict__ if not cls._slot_names else attributes_of(node)
-            names = tuple(attributes)
-            types = tuple(map(type, attributes.values()))
-            # Nodes of one class mostly have the same attributes.
-            plan = plans.get(cls)
-            if plan is not None and plan[0] == names and plan[1] == types:
-                head = plan[2]
-                codes = list(head.arrange(tuple(attributes.values())))
-                if codes[head.meta].stand_ins is not None:
-                    head, codes = self.head(node, attributes)
+        nodes, shared, start = self.found.nodes, self.shared, 0
+        for position, signature in enumerate(self.found.signatures):
+            head = signature
+            count = len(head.variable_keys)
+            codes: tuple[Any, ...] = ()
+            indices: Any = start if count else ()
+            if shared:
+                indices, start = self.indices(nodes[position], head, start)
             else:
-                head, codes = self.head(node, attributes)
-                if not head.has_implicit and node._meta.stand_ins is None:
-                    plans[cls] = (names, types, head)
-            codes[head.meta] = None
-            for position, _ in head.variables:
-                variable = codes[position]
-                index = leaf_index.get(variable)
-                if index is None:
-                    index = leaf_index[variable] = len(leaves)
-                    leaves.append(variable)
-                codes[position] = index
-            for position in head.others:
-                kind, value = head.kinds[position], codes[position]
-                try:
-                    codes[position] = code = self.code(value, kind)
-                except StateInSetError as error:
-                    raise error.at(node, head.keys[position]) from None
-                if kind in Kind.WATCHED and type(code) is not Static:
-                    name = head.keys[position]
-                    add_watch(self.watches, node, name, attributes[name], kind)
-            records.append((head, tuple(codes)))
+                start += count
+            if head.rest_keys:
+                node = nodes[position]
+                attributes = attributes_of(node)
+                if head.has_implicit or node._meta.stand_ins is not None:
+                    head, attributes = looked_through(node, attributes)
+                codes = head.rest(attributes)
+                if head.coded:
+                    codes = self.coded(node, head, list(codes))
+            records.append((head, indices, codes))
         return records
 
-    def head(self, node: Any, attributes: dict[str, Any]) -> tuple[Signature, list[Any]]:
-        """The signature of a node, and its values in that order."""
-        for name in IMPLICIT.intersection(attributes):
-            collector = attributes[name]
-            if not collector:
-                attributes = {k: v for k, v in attributes.items() if k != name}
-                add_watch(self.watches, node, name, collector, Kind.DICT)
-        if node._meta.stand_ins is not None:
-            attributes = marked(attributes, node._meta.stand_ins)
-        values = tuple(attributes.values())
-        head = signature_of(type(node), tuple(attributes), tuple(map(type, values)))
-        return head, list(head.arrange(values))
+    def indices(self, node: Any, head: Signature, start: int) -> tuple[Any, int]:
+        """Which leaves the Variables of a node are, and where the next that is new will be."""
+        attributes, leaf_index = attributes_of(node), self.leaf_index
+        indices = tuple([leaf_index[attributes[key]] for key in head.variable_keys])
+        stop = start + len(indices)
+        if indices and indices == tuple(range(start, stop)):
+            return start, stop
+        return indices, max(start, *(index + 1 for index in indices)) if indices else start
+
+    def coded(self, node: Any, head: Signature, codes: list[Any]) -> tuple[Any, ...]:
+        """Code those values that don't stand for themselves."""
+        for position in head.coded:
+            kind, value = head.rest_kinds[position], codes[position]
+            try:
+                codes[position] = self.code(value, kind)
+            except StateInSetError as error:
+                raise error.at(node, head.rest_keys[position]) from None
+        return tuple(codes)
 
     def code(self, value: Any, kind: int) -> Any:
         """Code any value."""
@@ -137,8 +139,9 @@ class _Walk:
             return self.add_leaf(value) if index is None else index
         if kind == Kind.ARRAY:
             # Only Variables are shared: an array is a value, the same wherever it stands.
+            self.arrays.append(len(self.leaves))
             self.leaves.append(value.value if type(value) is StandIn else value)
-            return len(self.leaves) - 1
+            return self.arrays[-1]
         if kind in Kind.CONTAINERS:
             return self.container_code(value, kind)
         if kind == Kind.VIEW:
@@ -157,41 +160,35 @@ class _Walk:
         keys, children = children_of(value, kind)
         if keys is None:
             return Static(value)
-        items: list[tuple[int, Any]] = []
-        node_index = self.node_index
-        for child in children:
-            child_kind = KIND_OF_TYPE[type(child)]
-            if child_kind == Kind.NODE and (index := node_index.get(id(child))) is not None:
-                items.append((child_kind, index))
-                continue
+        kinds = {KIND_OF_TYPE[cls] for cls in {type(child) for child in children}}
+        if kinds == {Kind.NODE} and not self.partial:
+            index = self.found.index
+            items = [(Kind.NODE, index[child._meta]) for child in children]
+        else:
             # In a container, the type of an atom tells 1 from True.
-            code = (type(child), child) if child_kind == Kind.ATOM else self.code(child, child_kind)
-            items.append((child_kind, code))
+            items = [
+                (k, (type(child), child) if k == Kind.ATOM else self.code(child, k))
+                for child, k in ((child, KIND_OF_TYPE[type(child)]) for child in children)
+            ]
         return (container_extras(value, kind), keys, tuple(items))
 
     def node_code(self, node: Any) -> Any:
-        index = self.node_index.get(id(node))
-        if index is None:
-            if node._meta.serial <= self.handles_up_to:
-                return Static(Handle(node))
-            index = self.node_index[id(node)] = len(self.nodes)
-            self.nodes.append(node)
-        return index
+        index = self.found.index.get(node._meta)
+        return Static(Handle(node)) if index is None else index
 
     def add_leaf(self, variable: Variable) -> int:
         index = self.leaf_index[variable] = len(self.leaves)
+        self.distinct[variable] = None
         self.leaves.append(variable)
         return index
 
     def companions(self) -> list[tuple[int, Any, str]]:
         """The Variables that belong to another."""
-        noted = ((v, i, v._notes) for v, i in self.leaf_index.items())
+        noted = [v for v in self.distinct if (notes := v._notes) is not None and notes.companion]
         return [
-            (index, self.index_or_handle(companion[0]), companion[1])
-            for variable, index, notes in noted
-            if notes is not None
-            and notes.companion is not None
-            and (companion := variable._companion) is not None
+            (self.leaf_index[variable], self.index_or_handle(companion[0]), companion[1])
+            for variable in noted
+            if (companion := variable._companion) is not None
         ]
 
     def index_or_handle(self, variable: Variable) -> Any:
@@ -201,6 +198,17 @@ class _Walk:
     def resolved(self, value: Any) -> Any:
         """Code what refers into the graph, once the whole graph is known."""
         if KIND_OF_TYPE[type(value)] == Kind.METHOD:
-            index = self.node_index.get(id(value.__self__))
+            index = self.found.index.get(value.__self__._meta)
             return Static(value) if index is None else (index, value.__func__)
         return (type(value), tuple((k, self.index_or_handle(v)) for k, v in value.items()))
+
+
+def looked_through(node: Any, attributes: dict[str, Any]) -> tuple[Signature, dict[str, Any]]:
+    """The attributes of a node that count, and their signature."""
+    for name in IMPLICIT.intersection(attributes):
+        if not attributes[name]:
+            attributes = {k: v for k, v in attributes.items() if k != name}
+    if node._meta.stand_ins is not None:
+        attributes = marked(attributes, node._meta.stand_ins)
+    types = tuple([type(value) for value in attributes.values()])
+    return signature_of(type(node), tuple(attributes), types), attributes

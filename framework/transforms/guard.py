@@ -44,9 +44,7 @@ class Guard:
         """Take all that can change without a count from the graphs."""
         self._graphs = graphs
         self._change = changes.count
-        self._watches = [
-            (node, attribute, watch) for graph in graphs for node, attribute, watch in graph.watches
-        ]
+        self._watches = [graph.watches for graph in graphs]
 
     def holds(self) -> bool:
         """Tell whether the trace is still right. Runs at every call."""
@@ -61,8 +59,8 @@ class Guard:
                 if read() is not value():
                     return False
             if self._change == changes.count:
-                for node, attribute, watch in self._watches:
-                    if not watch.matches(getattr(node(), attribute)):
+                for watches in self._watches:
+                    if not watches.hold():
                         return self._holds_after_change()
                 return True
         except (ValueError, KeyError, AttributeError):  # A name is bound no more, a node is gone.

@@ -14,6 +14,7 @@ from framework.nodes.graph import Node
 from framework.nodes.kinds import Kind
 from framework.nodes.ownership import full_path
 from framework.nodes.places import node_paths
+from framework.nodes.records import coded_attributes
 from framework.nodes.structure import Structure
 from framework.nodes.values import summary
 from framework.nodes.variable import Variable
@@ -239,9 +240,6 @@ def _attributes(structure: Structure) -> dict[str, tuple[int, Any]]:
     """Kind and code of each attribute of each node."""
     return {
         f"{path}.{key}": (kind, code)
-        for path, (head, codes) in zip(
-            node_paths(structure.places.nodes), structure.records, strict=True
-        )
-        for key, kind, code in zip(head.keys, head.kinds, codes, strict=True)
-        if kind != Kind.META
+        for path, record in zip(node_paths(structure.places.nodes), structure.records, strict=True)
+        for key, kind, code in coded_attributes(record)
     }

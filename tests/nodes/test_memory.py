@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from framework import BrainPyObject, NodeList, TrainVar, Variable, VariableView
-from framework.nodes import frames, graph, kinds, naming, structure
+from framework.nodes import frames, graph, kinds, naming, signature
 
 ZERO = jnp.zeros(1)
 
@@ -120,7 +120,7 @@ def test_100_000_objects_leave_nothing():
     assert len(naming._counters) < 1_000
     assert len(graph.rebuilt_roots) < 100
     assert len(kinds.KIND_OF_TYPE) <= 4_097
-    assert structure.signature_of.cache_info().currsize <= 4_096
+    assert signature.signature_of.cache_info().currsize <= 4_096
     assert len(frames.concrete) <= 64
     assert len(gc.get_objects()) < objects + 5_000
 
