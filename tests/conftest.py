@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -27,6 +28,14 @@ def restored_precision() -> Iterator[None]:
     before = jax.config.jax_enable_x64
     yield
     jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(autouse=True)
+def checked_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With ``CHECK_LEAKS=1``, let JAX look for tracers that outlive their trace, in every test."""
+    wanted = os.environ.get("CHECK_LEAKS") and not request.node.get_closest_marker("jax_leaks")
+    with jax.checking_leaks() if wanted else nullcontext():
+        yield
 
 
 @pytest.fixture

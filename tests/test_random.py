@@ -149,6 +149,19 @@ def test_transforms_draw_what_python_draws(rng, transform):
     assert (jax.random.key_data(rng.key.value) == jax.random.key_data(state)).all()
 
 
+def test_a_loop_that_does_not_draw_leaves_the_state(rng):
+    """Though another loop whose body is of the same line does."""
+
+    def loop(draws):
+        body = lambda _: rng.normal() if draws else 0.0
+        return fw.vmap(lambda x: x + fw.for_loop(body, jnp.zeros(2)).sum())(jnp.zeros(2))
+
+    loop(True)
+    before = jax.random.key_data(rng.key.value)
+    assert (loop(False) == 0).all()
+    assert (jax.random.key_data(rng.key.value) == before).all()
+
+
 def test_an_exception_leaves_the_state(rng):
     before = jax.random.key_data(rng.key.value)
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_tracer",
     "local",
     "next_serial",
+    "peek",
 ]
 
 next_serial = itertools.count(1).__next__
@@ -130,6 +131,14 @@ class Frame:
             self.reads[cell] = None
         return value
 
+    def peek(self, cell: Cell) -> Any:
+        """What a read would give, or something of its shape and dtype, without noting the read."""
+        if cell in self.values:
+            return self.values[cell]
+        if self.parent is None or cell._serial > self.serial:
+            return cell._value
+        return self.parent.peek(cell)
+
     def write(self, cell: Cell, value: Any) -> bool:
         """Take the write, or return False if it comes from a trace that is not this frame's."""
         if current_trace() != self.trace:
@@ -155,6 +164,12 @@ class Frame:
         """Hand what was written to the parent frame, or to the cells."""
         for cell in self.writes:
             cell._store(self.values[cell])
+
+
+def peek(cell: Cell) -> Any:
+    """What a read would give, or something of its shape and dtype, without noting the read."""
+    frame = local.frame
+    return cell._value if frame is None else frame.peek(cell)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax import tree_util
 
+from framework.nodes.frames import peek
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.discovery import FirstTrace, candidates, state_outputs
@@ -91,8 +92,7 @@ def make_jaxpr(
             out, frame = trace(dict(zip(used, values, strict=True)), leaves)
             return state_outputs(out, frame, first.written)
 
-        shown = [variable._shown() for variable in used]
-        jaxpr, (shape, _) = jax.make_jaxpr(pure, return_shape=True)(shown, leaves)
+        jaxpr, (shape, _) = jax.make_jaxpr(pure, return_shape=True)(list(map(peek, used)), leaves)
         return (jaxpr, shape) if return_shape else jaxpr
 
     return made

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import tree_util
 from jax.custom_batching import custom_vmap
 
 from framework.errors import MathError
 from framework.nodes.array import raw
-from framework.nodes.frames import Frame
+from framework.nodes.frames import Frame, peek
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.random import RandomKey
-from framework.transforms.discovery import candidates
+from framework.transforms.discovery import candidates, placeholder
 from framework.transforms.functionalize import flatten_by_reference, functionalize
 from framework.transforms.lanes import arrays_of, lane_twin
 
@@ -172,7 +173,7 @@ class _Call:
             return given
         pairs = [*zip(self.leaves, self.leaf_axes, strict=True)]
         pairs += zip(self.arrays, self.array_axes, strict=True)
-        pairs += [(variable._shown(), axis) for variable, axis in self.axes.items()]
+        pairs += [(peek(variable), axis) for variable, axis in self.axes.items()]
         sizes = [x.shape[axis] for x, axis in pairs if axis is not None and hasattr(x, "shape")]
         if not sizes:
             raise ValueError(
@@ -192,18 +193,31 @@ class _Offer(Frame):
         self.missed: dict[Any, None] = {}
 
     def read(self, cell: Any) -> Any:
-        met = cell in self.values or cell._serial > self.serial
+        met = self.has(cell)
         value = super().read(cell)
-        if met:
-            return value
-        axis = self.axis_of(cell)
-        if axis is None and not _splits(cell):
+        if met or (self.axis_of(cell) is None and not _splits(cell)):
             return value
         self.missed[cell] = None
-        # Of the shape that a lane will see, so that the trace gets to its end.
+        return self.slice_of(cell, value)
+
+    def peek(self, cell: Any) -> Any:
+        value = super().peek(cell)
+        return value if self.has(cell) else self.slice_of(cell, value)
+
+    def has(self, cell: Any) -> bool:
+        """Tell whether the lanes have a value of their own for it."""
+        return cell in self.values or cell._serial > self.serial
+
+    def slice_of(self, cell: Any, value: Any) -> Any:
+        """Something of the shape that a lane will see, so that the trace gets to its end."""
+        axis = self.axis_of(cell)
         if axis is None:
             return value
-        return jax.lax.index_in_dim(value, 0, axis, keepdims=False)
+        shape = list(value.shape)
+        del shape[axis]
+        # Of no trace: the one that reads may be an inner one, and end before that of the lanes.
+        with jax.ensure_compile_time_eval():
+            return placeholder(value, tuple(shape))
 
 
 class _Lanes:
@@ -251,14 +265,14 @@ class _Lanes:
         ]
         mapped = jax.vmap(
             self.lane,
-            in_axes=(axes, call.leaf_axes, call.array_axes),
+            in_axes=(axes, call.leaf_axes, call.array_axes, 0),
             out_axes=(leaf_axes, out_axes),
             axis_size=size,
             **options,
         )
-        return mapped(values, call.leaves, call.arrays)
+        return mapped(values, call.leaves, call.arrays, jnp.arange(size))
 
-    def lane(self, values: list[Any], leaves: list[Any], arrays: list[Any]) -> Any:
+    def lane(self, values: list[Any], leaves: list[Any], arrays: list[Any], number: Any) -> Any:
         """Run one lane."""
         call = self.call
         args, kwargs = tree_util.tree_unflatten(call.treedef, leaves)
@@ -275,12 +289,12 @@ class _Lanes:
         self.missed, self.writes = offer.missed, frame.writes
         # The trace that found the state took all branches, this one perhaps not.
         new = [frame.read(variable) for variable in self.written]
-        self.check(new)
+        self.check(new, number)
         self.leaf_axes = _broadcast(self.out_axes, out, frame.serial)
         out_leaves, self.treedef = flatten_by_reference(out, frame.serial)
         return out_leaves, new
 
-    def check(self, new: list[Any]) -> None:
+    def check(self, new: list[Any], number: Any) -> None:
         """Refuse values that differ between lanes where there is no axis for them."""
         call = self.call
         pairs = [
@@ -289,7 +303,7 @@ class _Lanes:
             if call.axis_of(variable) is None and not self.is_split(variable)
         ]
         for (variable, _), is_batched in zip(
-            pairs, _batched([value for _, value in pairs]), strict=True
+            pairs, _batched([value for _, value in pairs], number), strict=True
         ):
             if is_batched:
                 raise MathError(
@@ -324,8 +338,8 @@ def _broadcast(out_axes: Any, out: Any, up_to: int) -> list[int | None]:
     return axes
 
 
-def _batched(values: list[Any]) -> list[bool]:
-    """Which values differ between the lanes of the innermost vmap."""
+def _batched(values: list[Any], number: Any) -> list[bool]:
+    """Which values differ between the lanes of the innermost vmap, as the number of a lane does."""
     found = [False] * len(values)
 
     @custom_vmap
@@ -334,9 +348,11 @@ def _batched(values: list[Any]) -> list[bool]:
 
     @probe.def_vmap
     def _(axis_size: int, in_batched: Any, *xs: Any) -> Any:  # noqa: ARG001
-        found[:] = in_batched
+        found[:] = in_batched[1:]
         return xs, tuple(in_batched)
 
     if values:
-        probe(*map(raw, values))
+        # With the number, or a vmap around this one would answer where no value differs in this
+        # one. The probe has no derivative, and needs none.
+        probe(number, *(jax.lax.stop_gradient(raw(value)) for value in values))
     return found

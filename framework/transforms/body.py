@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import ref
 
+import jax
 from jax import tree_util
 
 from framework.errors import MathError
 from framework.nodes.array import raw
-from framework.nodes.frames import Frame
+from framework.nodes.frames import Frame, peek
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import StateGrew
@@ -48,8 +49,13 @@ class State:
     def __init__(self, written: list[Variable], recording: bool = False) -> None:
         self.written = written
         self.recording = recording
-        self.values = [variable.value for variable in written]
+        # Not read yet: a Variable that a hint names wrongly is not used.
+        self.values = list(map(peek, written))
         self.met: dict[Variable, None] = {}
+
+    def confirm(self) -> None:
+        """Count the Variables as read."""
+        self.values = [variable.value for variable in self.written]
 
 
 class Body:
@@ -113,10 +119,11 @@ def settled(
     """
     key = tuple(map(_hint_key, funs))
     hinted = [variable() for variable in _hints.get(key, ())]
-    if key in _hints and all(variable is not None for variable in hinted):
+    # JAX takes what a failed trace holds for leaked, and a wrong hint lets one fail.
+    may_fail = not jax.config.jax_check_tracer_leaks
+    if may_fail and key in _hints and all(variable is not None for variable in hinted):
         written: list[Any] = hinted
     else:
-        # Not by a `run` that fails: JAX takes what a failed trace holds for leaked.
         recorded = State([], recording=True)
         record(recorded)
         written = list(recorded.met)
@@ -131,6 +138,7 @@ def settled(
             # The hint was of another time; what is not changed must not count as changed.
             written = list(state.met)
             continue
+        state.confirm()
         if len(_hints) > MAX_HINTS:
             _hints.clear()
         _hints[key] = list(map(ref, written))

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from framework.nodes.frames import Frame, next_serial
+from framework.nodes.frames import Frame, next_serial, peek
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.nodes.view import VariableView
@@ -23,6 +23,7 @@ __all__ = [
     "ambient",
     "candidates",
     "named_after",
+    "placeholder",
     "state_outputs",
 ]
 
@@ -114,7 +115,7 @@ class FirstTrace:
         self.resized: set[Variable] = set()
         while True:
             jitted = jax.jit(named_after(fun, self._run), inline=True)
-            shown = [variable._shown() for variable in self._offered]
+            shown = list(map(peek, self._offered))
             traced = jitted.trace(shown, dict(zip(labels, leaves, strict=True)))
             if not self._beyond:
                 break
@@ -141,7 +142,7 @@ class FirstTrace:
             self._outputs = list(self._writes | frame.writes)
             new = [frame.read(variable) for variable in self._outputs]
             self.resized = {
-                v for v, x in zip(self._outputs, new, strict=True) if x.shape != v._shown().shape
+                v for v, x in zip(self._outputs, new, strict=True) if x.shape != peek(v).shape
             }
         self._reads = frame.reads
         self._beyond = offer.reads
@@ -159,7 +160,7 @@ class FirstTrace:
         Returns:
             The result, and what the Variables that it writes become.
         """
-        values = [known[v] if v in known else _placeholder(v._shown()) for v in self._offered]
+        values = [known[v] if v in known else _unused(peek(v)) for v in self._offered]
         serial = next_serial()
         out, new = self._jitted(values, dict(zip(self._labels, leaves, strict=True)))
         return Output(out, serial), dict(zip(self.written, new, strict=True))
@@ -177,14 +178,19 @@ def named_after(fun: Any, pure: Callable[..., Any]) -> Callable[..., Any]:
     return renamed
 
 
-def _placeholder(value: Any) -> Any:
-    """An array like the value, for an input that is not used."""
+def placeholder(value: Any, shape: tuple[int, ...]) -> Any:
+    """An array like the value, of a given shape, for an input that is not used."""
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         data = jax.eval_shape(jax.random.key_data, value)
+        words = data.shape[value.ndim :]
         return jax.random.wrap_key_data(
-            jnp.zeros(data.shape, data.dtype), impl=jax.random.key_impl(value)
+            jnp.zeros((*shape, *words), data.dtype), impl=jax.random.key_impl(value)
         )
-    return jnp.zeros(value.shape, value.dtype)
+    return jnp.zeros(shape, value.dtype)
+
+
+def _unused(value: Any) -> Any:
+    return placeholder(value, value.shape)
 
 
 def _calls_back(jaxpr: Any) -> bool:

@@ -262,6 +262,54 @@ class TestNesting:
         w = fw.Variable(2.0)
         assert fw.grad(lambda: fw.vmap(lambda x: w * x)(jnp.arange(4.0)).sum(), w)() == 6
 
+    @pytest.mark.parametrize("derivative", [fw.grad, fw.jacrev, fw.jacfwd])
+    def test_a_derivative_of_what_is_written_inside(self, derivative):
+        w, v = fw.Variable(2.0), fw.Variable(0.0)
+
+        def f(x):
+            v.value = w * w
+            return x * v
+
+        assert derivative(lambda: fw.vmap(f)(jnp.arange(4.0)).sum(), w)() == 24
+        assert v.value == 4
+
+    @both()
+    def test_what_an_inner_trace_reads_first(self, outer):
+        v, rng = fw.Variable(jnp.arange(2.0)), fw.vmap(RandomState)(jnp.arange(2))
+
+        def lane():
+            total = fw.vmap(lambda x: x * v + 0 * rng.normal())(jnp.ones(3)).sum()
+            return total + v + 0 * rng.normal()
+
+        with jax.checking_leaks():
+            out = outer(fw.vmap(lane, state_axes=[v, rng], axis_size=2))()
+        np.testing.assert_array_equal(out, [0, 4])
+
+    @both()
+    def test_a_jitted_function_meets_mapped_variables_first(self, outer):
+        v = fw.Variable(jnp.zeros((2, 3)))
+
+        @fw.jit
+        def step():
+            v.value = jnp.ones(())
+
+        inner = fw.vmap(step, state_axes=v, axis_size=3)
+        outer(fw.vmap(inner, state_axes=v, axis_size=2))()
+        np.testing.assert_array_equal(v.value, jnp.ones((2, 3)))
+
+    def test_nested_with_a_value_that_differs_only_outside(self):
+        v = fw.Variable(jnp.zeros(2))
+
+        def f(x):
+            v.value = x
+            return x
+
+        inner = fw.vmap(lambda x, _: f(x), in_axes=(None, 0))
+        fw.vmap(lambda x: inner(x, jnp.zeros(3)), state_axes=v)(jnp.arange(2.0))
+        np.testing.assert_array_equal(v.value, [0, 1])
+        with pytest.raises(fw.MathError, match="differs between lanes"):
+            fw.vmap(lambda x: fw.vmap(f)(x * jnp.ones(3)), state_axes=v)(jnp.arange(2.0))
+
     def test_no_leaks(self):
         net = fw.vmap(lambda key: Net(key=key))(KEYS)
         with jax.checking_leaks():

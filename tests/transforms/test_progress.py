@@ -73,6 +73,7 @@ def test_scan_in_jit_and_reverse(updates):
     assert updates[0].steps == [0, 5, 10]
 
 
+@pytest.mark.jax_leaks("jax.grad of a jax.lax.scan with a jax.debug.callback")
 def test_state_and_gradients(updates):
     w, n = fw.Variable(2.0), fw.Variable(jnp.int32(0))
 

@@ -135,8 +135,17 @@ def table():
     return {}
 
 
-@pytest.mark.parametrize("theirs", THEIRS)
-@pytest.mark.parametrize("ours", OURS)
+LEAKS = pytest.mark.jax_leaks("an exception inside of jax.grad of jax.shard_map")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        pytest.param(o, t, marks=[LEAKS] * ((o, t) == ("grad", "shard_map")))
+        for o in OURS
+        for t in THEIRS
+    ],
+)
 def test_cell(table, ours, theirs):
     found = table[ours, theirs] = cells(ours, theirs)
     assert found["inside"]["read"] in ("✓", "JAX can't")
@@ -144,6 +153,7 @@ def test_cell(table, ours, theirs):
     assert found["inside"]["argument"] in ("✓", "JAX can't")
 
 
+@LEAKS
 def test_page():
     found = {(o, t): cells(o, t) for o in OURS for t in THEIRS}
     text = page(found)
