@@ -16,6 +16,7 @@ from framework.nodes.copying import CopyMixin
 from framework.nodes.frames import current_trace, is_tracer, local
 from framework.nodes.graph import Meta, Node, changes
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.lines import note_line, watch
 from framework.nodes.ownership import adopt, full_path
 from framework.nodes.pytree import flatten_root, register_node, unflatten_root
 from framework.nodes.registration import named_items
@@ -137,6 +138,8 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
             adopt(self, value, kind)
         elif local.frame is not None and isinstance(current, jax.Array):
             self._check_owned_by_trace(key, value, kind, current)
+        if self._meta.serial < watch.up_to:
+            note_line(self._meta.serial, key)
         object.__setattr__(self, key, value)
         meta = self._meta
         if meta.signature is not None and type(value) is not type(current):

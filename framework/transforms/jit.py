@@ -66,14 +66,15 @@ class Jit:
         """Say in words why the function was traced the last time.
 
         Returns:
-            Which argument, Variable, static value or name was another one than in the trace before.
+            In which call, and which argument, Variable, static value or name was another one than
+            in the trace before; and the line that assigned it, where an attribute was assigned.
 
         >>> import jax.numpy as jnp
         >>> double = jit(lambda x: 2 * x)
         >>> double(jnp.ones(2)), double(jnp.ones(3))
         (Array(...), Array(...))
         >>> print(double.explain())
-        `<lambda>` was traced 2 times, the last time because: argument `x` was f32[2], is f32[3].
+        `<lambda>` was traced 2 times, the last time (at ...) because: argument `x` was f32[2]...
         """
         return self.journal.explain()
 

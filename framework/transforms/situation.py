@@ -12,6 +12,7 @@ from framework.errors import TraceError
 from framework.nodes.frames import by_value
 from framework.nodes.graph import Node
 from framework.nodes.kinds import Kind
+from framework.nodes.lines import line_of, users_line, watch
 from framework.nodes.ownership import full_path
 from framework.nodes.places import node_paths
 from framework.nodes.records import coded_attributes
@@ -66,6 +67,7 @@ class Journal:
         self.traces = 0
         self._last: Situation | None = None
         self._next: Situation | None = None
+        self._line = ""
         self._reason = ""
 
     def begin(self, situation: Situation) -> None:
@@ -75,19 +77,21 @@ class Journal:
             TraceError: It is one too many.
         """
         self._next = situation
+        self._line = users_line()
         if self.limit is not None and self.traces >= self.limit:
             raise TraceError(
                 f"`{self.name}` may be traced max_traces={self.limit} times, but needs another "
-                f"trace: {self._changes()}. Keep what changes in a Variable or an argument of "
-                "fixed shape and dtype, or allow more traces."
+                f"trace{_at(self._line)}: {self._changes()}. Keep what changes in a Variable or an "
+                "argument of fixed shape and dtype, or allow more traces."
             )
 
     def end(self) -> None:
         """Note that the trace is complete."""
         if self._last is not None:
-            self._reason = self._changes()
+            self._reason = f"{_at(self._line)} because: {self._changes()}"
         self._last = self._next
         self.traces += 1
+        watch.everything()
 
     def _changes(self) -> str:
         if self._last is None or self._next is None:
@@ -103,9 +107,7 @@ class Journal:
             return f"`{self.name}` has not been traced yet."
         if self.traces == 1:
             return f"`{self.name}` was traced once, at its first call."
-        return (
-            f"`{self.name}` was traced {self.traces} times, the last time because: {self._reason}."
-        )
+        return f"`{self.name}` was traced {self.traces} times, the last time{self._reason}."
 
 
 class Situation:
@@ -144,11 +146,13 @@ class Situation:
         self.bindings = {binding.text: binding.value for binding in bindings}
         self.structures: dict[str, Structure] = {}
         self.leaves: dict[str, list[Any]] = {}
+        self.serials: dict[str, list[int]] = {}
         for name, root in roots.items():
             if isinstance(root, Node):
                 graph = graph_of(root)
                 self.structures[name] = graph.structure
                 self.leaves[name] = list(graph.leaf_refs)
+                self.serials[name] = [node._meta.serial for node in graph.live_nodes()]
         self.shapes = {
             ref(variable): summary(variable._shown())
             for variable in candidates(roots.values())
@@ -172,19 +176,25 @@ class Situation:
         for name, structure in self.structures.items():
             before = old.structures.get(name)
             if before is not None and before != structure:
-                found += _structure_changes(name, before, structure)
+                found += _structure_changes(name, before, structure, self.serials[name])
             elif before is not None:
                 found += [
                     f"`{name}{key}` was replaced by another {type(new()).__name__}"
-                    for key, leaf, new in zip(
-                        structure.places.leaf_keys, old.leaves[name], self.leaves[name], strict=True
+                    f"{_assigned(self.serials[name][node], keys)}"
+                    for key, (node, keys), leaf, new in zip(
+                        structure.places.leaf_keys,
+                        structure.places.leaves,
+                        old.leaves[name],
+                        self.leaves[name],
+                        strict=True,
                     )
                     if leaf() is not new()
                 ]
         for variable, shape in self.shapes.items():
             before = old.shapes.get(variable)
             if before not in (None, shape) and (cell := variable()) is not None:
-                found.append(f"{cell._label()} was {before}, is {shape}")
+                where = _assigned(cell._serial)
+                found.append(f"{cell._label()} was {before}, is {shape}{where}")
         return found
 
 
@@ -216,30 +226,46 @@ def _join(name: str, path: str) -> str:
     return f"{name}{path}" if path.startswith("[") or not name else f"{name}.{path}"
 
 
-def _structure_changes(name: str, old: Structure, new: Structure) -> list[str]:
+def _at(line: str) -> str:
+    return line and f" (at {line})"
+
+
+def _assigned(serial: int, keys: Any = "") -> str:
+    """Where what stands there was assigned, if that is known."""
+    line = line_of(serial, keys if isinstance(keys, str) else keys[0])
+    return line and f", assigned at {line}"
+
+
+def _structure_changes(name: str, old: Structure, new: Structure, serials: list[int]) -> list[str]:
     before, after = _attributes(old), _attributes(new)
     found: list[str] = []
-    for path in after:
-        label = f"`{_join(name, path.removeprefix('.'))}`"
-        if path not in before:
-            found.append(f"{label} is new")
-        elif before[path] != after[path]:
-            kinds = (before[path][0], after[path][0])
-            shown = kinds[0] == kinds[1] and kinds[0] not in (Kind.NODE, Kind.VARIABLE, Kind.ARRAY)
-            if shown and kinds[0] not in Kind.CONTAINERS:
-                found.append(f"{label} was {before[path][1]!r}, is {after[path][1]!r}")
-            else:
-                found.append(f"{label} has another structure")
+    for path, (kind, code, node, key) in after.items():
+        old_kind, old_code, *_ = before.get(path, (None, None))
+        if (old_kind, old_code) == (kind, code):
+            continue
+        if old_kind is None:
+            what = "is new"
+        elif kind == old_kind and kind not in (*_UNSHOWN, *Kind.CONTAINERS):
+            what = f"was {old_code!r}, is {code!r}"
+        else:
+            what = "has another structure"
+        label = _join(name, path.removeprefix("."))
+        found.append(f"`{label}` {what}{_assigned(serials[node], key)}")
     found += [
         f"`{_join(name, path.removeprefix('.'))}` is gone" for path in before if path not in after
     ]
     return found or [f"`{name}` has another structure"]
 
 
-def _attributes(structure: Structure) -> dict[str, tuple[int, Any]]:
-    """Kind and code of each attribute of each node."""
+_UNSHOWN = (Kind.NODE, Kind.VARIABLE, Kind.ARRAY)
+
+
+def _attributes(structure: Structure) -> dict[str, tuple[int, Any, int, str]]:
+    """Kind, code, number of the node, and key of each attribute of each node."""
     return {
-        f"{path}.{key}": (kind, code)
-        for path, record in zip(node_paths(structure.places.nodes), structure.records, strict=True)
+        f"{path}.{key}": (kind, code, node, key)
+        for node, (path, record) in enumerate(
+            zip(node_paths(structure.places.nodes), structure.records, strict=True)
+        )
         for key, kind, code in coded_attributes(record)
     }

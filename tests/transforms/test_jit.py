@@ -4,6 +4,7 @@
 
 import functools
 import gc
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import framework as fw
+from framework.nodes import lines
 from tests.transforms.models import Counter, Dense, Net
 
 SCALE = fw.Variable(2.0)
@@ -952,6 +954,11 @@ class TestInspection:
         step(jnp.ones(2))
 
 
+def here() -> int:
+    """The number of the line that calls."""
+    return sys._getframe(1).f_lineno
+
+
 class TestExplain:
     def test_never_called(self):
         assert "not been traced" in fw.jit(lambda x: x).explain()
@@ -996,6 +1003,50 @@ class TestExplain:
         assert "layers[1].training" in text
         assert "True" in text
         assert "False" in text
+
+    def test_the_line_of_an_assignment(self):
+        net = Net()
+        net.mode = "slow"
+        net.scale = jnp.ones(3)
+        step = fw.jit(lambda x: net(x), max_traces=4)
+        step(jnp.ones(3))
+        for key, value, said in (
+            ("mode", "fast", "was 'slow', is 'fast'"),
+            ("scale", jnp.zeros(3), "was replaced by another"),
+            ("extra", 2, "is new"),
+        ):
+            line = here() + 1
+            setattr(net, key, value)
+            net.mode = net.mode  # No change, so not where it came from.
+            step(jnp.ones(3))
+            assert f"`net.{key}` {said}" in step.explain()
+            assert f", assigned at {__file__}:{line}" in step.explain()
+        net.layers[0].mode = 1
+        line = here() - 1
+        with pytest.raises(
+            fw.TraceError, match=rf"layers\[0\].mode` is new, assigned at .*:{line}"
+        ):
+            step(jnp.ones(3))
+
+    def test_the_line_of_the_call(self):
+        step = fw.jit(lambda x: x)
+        step(jnp.ones(2))
+        line = here() + 1
+        step(jnp.ones(3))
+        assert f"the last time (at {__file__}:{line}) because" in step.explain()
+
+    def test_no_lines_while_objects_are_built(self):
+        fw.jit(lambda: 1)()
+        count = len(lines._lines)
+        Net()
+        assert len(lines._lines) == count
+
+    def test_old_lines_are_forgotten(self, monkeypatch):
+        monkeypatch.setattr(lines, "MAX_LINES", 2)
+        monkeypatch.setattr(lines, "_lines", {})
+        for serial in (1, 2, 1, 3):
+            lines.note_line(serial, "x")
+        assert [bool(lines.line_of(serial, "x")) for serial in (1, 2, 3)] == [True, False, True]
 
     def test_variable(self):
         net = Counter()
