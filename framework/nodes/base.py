@@ -90,7 +90,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         if meta.name is not None and meta.name != name:
             naming.release_name(meta.name, self)
         meta.name = name
-        _changed(meta)
+        changes.note(meta, moved=True)
 
     def unique_name(self, name: str | None = None, type_: str | None = None) -> str:
         """Check a name, or make one.
@@ -140,16 +140,24 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
             self._check_owned_by_trace(key, value, kind, current)
         if self._meta.serial < watch.up_to:
             note_line(self._meta.serial, key)
-        object.__setattr__(self, key, value)
         meta = self._meta
-        if meta.signature is not None and type(value) is not type(current):
-            meta.signature = meta.signature.after(key, type(value))
-        _changed(meta)
+        signature = meta.signature
+        # Only of a node that nothing was set in behind our back is it known what has not changed.
+        moved = (
+            kind not in Kind.STAYING
+            or signature is None
+            or signature.count != len(self.__dict__)
+            or (current is not _MISSING and KIND_OF_TYPE[type(current)] not in Kind.STAYING)
+        )
+        object.__setattr__(self, key, value)
+        if signature is not None and type(value) is not type(current):
+            meta.signature = signature.after(key, type(value))
+        changes.note(meta, moved)
 
     def __delattr__(self, key: str) -> None:
         object.__delattr__(self, key)
         self._meta.signature = None
-        _changed(self._meta)
+        changes.note(self._meta, moved=True)
 
     def _check_owned_by_trace(self, key: str, value: Any, kind: int, current: Any) -> None:
         """Refuse to hang what belongs to a trace on an object from outside of it."""
@@ -224,7 +232,7 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
         for key, value in items.items():
             collector[key] = value
             adopt(self, value, KIND_OF_TYPE[type(value)])
-        _changed(self._meta)
+        changes.note(self._meta, moved=True)
 
     def nodes(
         self, method: str = "absolute", level: int = -1, include_self: bool = True
@@ -294,11 +302,6 @@ class BrainPyObject(StateMixin, CopyMixin, Node):
 
 
 Base = BrainPyObject
-
-
-def _changed(meta: Meta) -> None:
-    changes.count += 1
-    meta.changed = changes.count
 
 
 def _holds_tracer(value: Any, kind: int) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from operator import attrgetter
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary, ref
 
 from framework.nodes.collectors import Collector, References
@@ -28,12 +30,25 @@ __all__ = [
 
 
 class _Changes:
-    """Counts changes of attributes anywhere, so that an unchanged graph is recognised at once."""
+    """Numbers the changes of attributes anywhere, so that an unchanged graph is known at once.
 
-    __slots__ = ("count",)
+    Attributes:
+        changed: The number of the last change.
+        moved: The number of the last that was not between static values.
+    """
+
+    __slots__ = ("_next", "changed", "moved")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.changed = self.moved = 0
+        # Drawing from an iterator, unlike counting, is safe among threads.
+        self._next = itertools.count(1).__next__
+
+    def note(self, meta: Meta, moved: bool) -> None:
+        """Note a change of a node."""
+        meta.changed = self.changed = self._next()
+        if moved:
+            meta.moved = self.moved = meta.changed
 
 
 changes = _Changes()
@@ -48,8 +63,9 @@ class Meta:
     # The JAX trace in which the node was made; None outside of all traces.
     home: object | None = None
     serial: int
-    # The count of changes anywhere at the last change of an attribute.
+    # The numbers of the last changes of the node, as in `changes`.
     changed: int = 0
+    moved: int = 0
     # What attributes the node has, as far as known.
     signature: Signature | None = None
     graph: Graph | None = None
@@ -116,23 +132,28 @@ class Snapshot:
         watches: What the containers held that the nodes have as attributes.
     """
 
-    __slots__ = ("__weakref__", "_change", "_nodes", "watches")
+    __slots__ = ("__weakref__", "_nodes", "up_to", "watches")
+
+    # The changes that matter: "changed" or "moved".
+    _matters: ClassVar[str]
 
     def __init__(self, nodes: list[ref[Any]], watches: Watches) -> None:
-        self._change = changes.count
+        # The number of the last change anywhere that is taken into account.
+        self.up_to: int = getattr(changes, self._matters)
         self._nodes = nodes
         self.watches = watches
 
     def is_current(self) -> bool:
         """Tell whether a new walk would give the same."""
-        if self._change != changes.count:
+        latest = getattr(changes, self._matters)
+        if self.up_to != latest:
+            read = attrgetter(f"_meta.{self._matters}")
             try:
-                latest = max([node()._meta.changed for node in self._nodes], default=0)  # pyright: ignore[reportOptionalMemberAccess]
+                if max([read(node()) for node in self._nodes], default=0) > self.up_to:
+                    return False
             except AttributeError:  # A node is gone.
                 return False
-            if latest > self._change:
-                return False
-            self._change = changes.count
+            self.up_to = latest
         return self.watches.hold()
 
     def live_nodes(self) -> list[Any]:
@@ -153,6 +174,8 @@ class Graph(Snapshot):
 
     __slots__ = ("leaf_refs", "structure")
 
+    _matters = "changed"
+
     def __init__(
         self,
         structure: Structure,
@@ -163,6 +186,10 @@ class Graph(Snapshot):
         super().__init__(nodes, watches)
         self.structure = structure
         self.leaf_refs = leaves
+
+    def with_structure(self, structure: Structure) -> Graph:
+        """The same nodes and leaves in another structure."""
+        return Graph(structure, self._nodes, self.watches, self.leaf_refs)
 
     def live_leaves(self) -> list[Any]:
         """The Variables and arrays, in the order of the structure."""

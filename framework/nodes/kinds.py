@@ -22,6 +22,8 @@ class Kind:
     HOLDING = CONTAINERS | {NODE, VIEW, REFERENCES, SET}
     # What a walk that looks for nodes and Variables has to look at.
     MET = HOLDING | {VARIABLE}
+    # What may change without a node, Variable or array moving.
+    STAYING = frozenset((ATOM, STATIC, META))
     # What can change in place without a count.
     WATCHED = CONTAINERS | {REFERENCES, SET}
 

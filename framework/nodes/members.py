@@ -29,6 +29,8 @@ class Members(Snapshot):
         "views",
     )  # fmt: skip
 
+    _matters = "moved"
+
     def __init__(self, root: Any) -> None:
         found = Exploration(root)
         super().__init__(found.node_refs, found.watches)

@@ -45,7 +45,7 @@ class Signature:
     """
 
     __slots__ = (
-        "_after", "_key", "canonically_holding", "cls", "coded", "count", "has_implicit",
+        "_after", "_hash", "_key", "canonically_holding", "cls", "coded", "count", "has_implicit",
         "holding", "names", "own_keys", "positions", "rest", "rest_keys", "rest_kinds", "types",
         "variable_keys",
     )  # fmt: skip
@@ -74,6 +74,7 @@ class Signature:
         # The exact types of atoms count, since 1 == True.
         atoms = tuple(exact[k] if kinds[k] == Kind.ATOM else None for k in self.rest_keys)
         self._key = (cls, self.variable_keys, self.rest_keys, self.rest_kinds, atoms)
+        self._hash = hash(self._key)
 
     def after(self, name: str, cls: type) -> Signature | None:
         """The signature once an attribute is set to an instance of a class.
@@ -93,7 +94,7 @@ class Signature:
         return self is other or (type(other) is Signature and self._key == other._key)
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return self._hash
 
 
 def _items(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

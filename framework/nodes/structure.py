@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from framework.nodes.kinds import Kind
@@ -32,7 +33,8 @@ class Structure:
     """
 
     __slots__ = (
-        "__weakref__", "_hash", "_places", "arrays", "companions", "names", "partial", "records", "root",
+        "__weakref__", "_hash", "_places", "arrays", "companions", "names", "partial", "records",
+        "root",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,12 @@ class Structure:
         if self._hash is None:
             self._hash = hash((self.root, self.records))
         return self._hash
+
+    def with_records(self, records: Iterable[Record]) -> Structure:
+        """The structure of the same nodes and leaves with other static attributes."""
+        return Structure(
+            self.root, tuple(records), self.names, self.companions, self.arrays, self.partial
+        )
 
     @property
     def places(self) -> Places:

@@ -16,6 +16,7 @@ from framework.nodes.exploration import Exploration
 from framework.nodes.graph import Graph, Node, attributes_of
 from framework.nodes.handles import Handle, weak_all
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.recoding import recoded
 from framework.nodes.records import Late, Record
 from framework.nodes.signature import IMPLICIT, Signature, signature_of
 from framework.nodes.stand_ins import StandIn, marked
@@ -33,7 +34,7 @@ def graph_of(root: Any) -> Graph:
         return walk(root)
     graph = root._meta.graph
     if graph is None or not graph.is_current():
-        graph = root._meta.graph = walk(root)
+        graph = root._meta.graph = (graph and recoded(graph)) or walk(root)
     return graph
 
 

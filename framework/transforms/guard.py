@@ -43,7 +43,7 @@ class Guard:
     def _watch(self, graphs: list[Graph]) -> None:
         """Take all that can change without a count from the graphs."""
         self._graphs = graphs
-        self._change = changes.count
+        self._change = changes.changed
         self._watches = [graph.watches for graph in graphs]
 
     def holds(self) -> bool:
@@ -58,7 +58,7 @@ class Guard:
             for read, value in self._readers:
                 if read() is not value():
                     return False
-            if self._change == changes.count:
+            if self._change == changes.changed:
                 for watches in self._watches:
                     if not watches.hold():
                         return self._holds_after_change()
