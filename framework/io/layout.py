@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -171,14 +171,14 @@ def pack_header(header: Header) -> bytes:
         CheckpointError: `meta` holds what msgpack cannot, or the header is too large.
     """
     content: dict[str, Any] = {
-        "leaves": [_entry(leaf) for leaf in header.leaves],
         "aliases": header.aliases,
         "meta": header.meta,
         "structure": header.structure,
         "bin_limit": header.bin_limit,
     }
     try:
-        items = b"".join(_packb(key) + _packb(value) for key, value in content.items())
+        items = _packb("leaves") + _packed_leaves(header.leaves)
+        items += b"".join(_packb(key) + _packb(value) for key, value in content.items())
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(
             f"the metadata must consist of dict, list, str, bytes, int, float, bool and None: "
@@ -189,7 +189,7 @@ def pack_header(header: Header) -> bytes:
     checksums = _packb("crc32") + _packb(bytes(4 * len(header.leaves)))
     size = PREAMBLE_SIZE + 1 + len(items) + len(_packb("padding") + _packb(b"")) + len(checksums)
     padding = _packb("padding") + _packb(bytes(-size % ALIGNMENT))
-    map_head = bytes([0x80 + len(content) + 2])
+    map_head = bytes([0x80 + len(content) + 3])
     packed = map_head + items + padding + checksums
     if len(packed) > _MAX_HEADER:
         raise CheckpointError(
@@ -300,16 +300,28 @@ def _unpack(packed: bytes) -> Any:
     )
 
 
-def _entry(leaf: LeafInfo) -> dict[str, Any]:
-    entry = {
-        "path": leaf.path,
-        "kind": leaf.type.kind,
-        "dtype": leaf.type.dtype,
-        "shape": leaf.type.shape,
-        "offset": leaf.offset,
-        "nbytes": leaf.nbytes,
-    }
-    return entry | {"impl": leaf.type.impl} if leaf.type.impl else entry
+def _packed_leaves(leaves: Sequence[LeafInfo]) -> bytes:
+    """A list of maps, one for each leaf."""
+    packer = msgpack.Packer(unicode_errors="surrogatepass")
+    pack = cast("Callable[[object], bytes]", packer.pack)
+    parts: list[bytes] = [cast("bytes", packer.pack_array_header(len(leaves)))]
+    # Most leaves of a file are of few types, and those differ in path and offset only.
+    known: dict[tuple[LeafType, int], tuple[bytes, bytes, bytes]] = {}
+    for path, type_, offset, nbytes, _ in leaves:
+        around = known.get((type_, nbytes))
+        if around is None:
+            around = known[type_, nbytes] = _around(type_, nbytes)
+        parts += (around[0], pack(path), around[1], pack(offset), around[2])
+    return b"".join(parts)
+
+
+def _around(type_: LeafType, nbytes: int) -> tuple[bytes, bytes, bytes]:
+    """What stands before, between and after path and offset in the map of a leaf."""
+    before = {"kind": type_.kind, "dtype": type_.dtype, "shape": type_.shape}
+    after = {"nbytes": nbytes} | ({"impl": type_.impl} if type_.impl else {})
+    items = [b"".join(_packb(x) for item in part.items() for x in item) for part in (before, after)]
+    size = 2 + len(before) + len(after)
+    return bytes([0x80 + size]) + _packb("path"), items[0] + _packb("offset"), items[1]
 
 
 def _header(content: dict[str, Any]) -> Header:

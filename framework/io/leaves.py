@@ -141,7 +141,8 @@ def leaf_type(leaf: Leaf) -> LeafType:
     """
     kind = type(leaf)
     if _is_jax(kind):
-        return _jax_type(leaf)
+        name = _NAMES.get(leaf.dtype)
+        return _plain_type(name, leaf.shape) if name else _jax_type(leaf)
     if kind is Frozen:
         return leaf.type
     if kind is np.ndarray or kind is np.memmap:
@@ -289,19 +290,24 @@ def check_consistent(type_: LeafType) -> int:
 @functools.cache
 def _is_jax(cls: type) -> bool:
     # Asking once for each class: JAX's own check runs Python code for each array.
-    return issubclass(cls, jax.Array | jax.core.Tracer)
-
-
-def _jax_type(array: jax.Array) -> LeafType:
-    name = _NAMES.get(array.dtype)
-    if isinstance(array, jax.core.Tracer):
+    if issubclass(cls, jax.core.Tracer):
         raise CheckpointError(
             "is a value inside a JAX transform, which has no data yet; save outside the transform"
         )
-    if name is None and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+    return issubclass(cls, jax.Array)
+
+
+@functools.lru_cache
+def _plain_type(dtype: str, shape: tuple[int, ...]) -> LeafType:
+    return LeafType("jax", dtype, shape)
+
+
+def _jax_type(array: jax.Array) -> LeafType:
+    """The type of an array whose dtype has no name of its own."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = jax.random.key_data(array)
         return LeafType("key", _dtype_name(data.dtype), data.shape, str(jax.random.key_impl(array)))
-    return LeafType("jax", name or _dtype_name(array.dtype), array.shape)
+    return LeafType("jax", _dtype_name(array.dtype), array.shape)
 
 
 def _decode_special(type_: LeafType, stored: Any) -> Leaf:

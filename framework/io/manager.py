@@ -18,6 +18,7 @@ from framework.io.matching import LoadReport
 from framework.io.pytree import flatten
 from framework.io.states import describe, load, load_states, verify
 from framework.io.writer import write_file
+from framework.nodes.collection import no_garbage_collection
 
 __all__ = ["Checkpoint", "CheckpointManager"]
 
@@ -127,12 +128,13 @@ class CheckpointManager:
         self.wait()
         if step % self.every and not force:
             return False
-        flat = flatten(tree)
+        with no_garbage_collection():
+            flat = flatten(tree)
+            leaves = flat.leaves
+            if self._writer is not None:
+                leaves = {name: _frozen(name, leaf) for name, leaf in leaves.items()}
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         content = {**(meta or {}), "step": step, "metrics": numbers}
-        leaves = flat.leaves
-        if self._writer is not None:
-            leaves = {name: _frozen(name, leaf) for name, leaf in leaves.items()}
 
         def write() -> None:
             write_file(self.path(step), leaves, flat.aliases, content, flat.structure)

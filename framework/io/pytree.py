@@ -164,6 +164,11 @@ class _Walk:
                 self.open.discard(value)
                 continue
             kind = KIND_OF_TYPE[type(value)]
+            if kind == Kind.ARRAY:  # Most are: what `leaf` would do, without a call.
+                path = path.removeprefix(".")
+                self.leaves[path] = value
+                self.structure.append(["leaf", path])
+                continue
             if kind in Kind.CONTAINERS:
                 children = self.container(path, value, kind)
                 if children is not None:

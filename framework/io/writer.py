@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
+from zlib import crc32
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from framework.io.layout import (
     place,
     seal,
 )
-from framework.io.leaves import Leaf, LeafType, host_array, leaf_type
+from framework.io.leaves import Array, Leaf, LeafType, host_array, leaf_type
 from framework.nodes.collection import no_garbage_collection
 
 __all__ = ["write_file"]
@@ -31,6 +31,8 @@ __all__ = ["write_file"]
 # Below this, handing the checksum to the other thread costs more than it saves.
 _WORTH_A_THREAD = 1 << 20
 _CHUNK = 1 << 24
+# Leaves of at most so many bytes are written together, so many pieces at a time.
+_SMALL, _MANY = 1 << 16, 128
 
 
 def write_file(
@@ -77,17 +79,33 @@ def write_file(
         file.write(bytes(PREAMBLE_SIZE + len(packed)))
         checksums: list[int] = []
         position = 0
+        # Small leaves are put together before they are written.
+        pending: list[bytes | Array] = []
         for info, leaf in zip(infos, leaves.values(), strict=True):
-            data = _bytes_of(info, leaf)
+            array = _array_of(info, leaf)
+            if info.nbytes <= min(_SMALL, bin_limit) and array.dtype.isbuiltin == 1:
+                start, stop = info.offset, info.offset + info.nbytes
+                pending += (framing(position, start, stop), array)
+                checksums.append(crc32(array))
+                position = stop
+                if len(pending) > _MANY:
+                    file.write(b"".join(pending))
+                    pending.clear()
+                continue
+            file.write(b"".join(pending))
+            pending.clear()
+            # Extended dtypes have no buffer protocol, bytes do.
+            data = array.reshape(-1).view(np.uint8).data
             # zlib and the system call both release the GIL: checksum and copy run side by side.
-            future = helper.submit(zlib.crc32, data) if info.nbytes >= _WORTH_A_THREAD else None
+            future = helper.submit(crc32, data) if info.nbytes >= _WORTH_A_THREAD else None
             written = 0
             for start, stop in header.segments(info):
                 file.write(framing(position, start, stop))
                 _write_run(file, data[written : written + stop - start], start, stop)
                 written += stop - start
                 position = stop
-            checksums.append(future.result() if future else zlib.crc32(data))
+            checksums.append(future.result() if future else crc32(data))
+        file.write(b"".join(pending))
         file.seek(0)
         file.write(seal(packed, checksums))
 
@@ -101,13 +119,11 @@ def _type_of(name: str, leaf: Leaf) -> LeafType:
         raise CheckpointError(f"cannot save {name!r}: {error}") from error
 
 
-def _bytes_of(info: LeafInfo, leaf: Leaf) -> memoryview:
+def _array_of(info: LeafInfo, leaf: Leaf) -> Array:
     try:
-        array = host_array(leaf, info.type)
+        return host_array(leaf, info.type)
     except RuntimeError as error:  # JAX: the buffer was donated, or is on another machine
         raise CheckpointError(f"cannot save {info.path!r}: {error}") from error
-    # Extended dtypes have no buffer protocol, bytes do.
-    return array.reshape(-1).view(np.uint8).data
 
 
 def _write_run(file: BinaryIO, data: memoryview, start: int, stop: int) -> None:
