@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from framework.nodes.frames import is_tracer, local
+from framework.nodes.functions import portable
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.deprecated import warn_declared_state
@@ -23,6 +24,19 @@ __all__ = ["BoundJit", "Jit", "cls_jit", "jit"]
 
 _array_types: set[type] = set()
 """Types of arrays as met among arguments; a test for them by `isinstance` is slow."""
+
+
+class Recipe(NamedTuple):
+    """How a function is compiled."""
+
+    options: dict[str, Any]
+    max_traces: int | None
+    watch_values: bool
+    arguments: dict[str, Any]
+
+    def of(self, fun: Callable[..., Any]) -> Jit:
+        """Compile a function."""
+        return Jit(fun, self.options, self.max_traces, self.watch_values, **self.arguments)
 
 
 class Jit:
@@ -55,7 +69,11 @@ class Jit:
         )
         self.journal = Journal(getattr(fun, "__qualname__", type(fun).__name__), max_traces)
         self._entries: dict[Any, Entry] = {}
+        self._recipe = Recipe(self.options, max_traces, watch_values, arguments)
         functools.update_wrapper(self, fun, updated=())
+
+    def __reduce__(self) -> Any:
+        return self._recipe.of, (portable(self.fun),)
 
     @property
     def traces(self) -> int:
@@ -213,6 +231,9 @@ class BoundJit:
     @property
     def __func__(self) -> Jit:
         return self.jitted
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.__self__, self.jitted.fun.__name__)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.jitted, name)

@@ -4,6 +4,7 @@
 
 import functools
 import gc
+import pickle
 import sys
 import threading
 import weakref
@@ -952,6 +953,47 @@ class TestInspection:
         with pytest.raises(fw.TraceError, match=r"max_traces=2.*x.*f32\[3\].*f32\[4\]"):
             step(jnp.ones(4))
         step(jnp.ones(2))
+
+
+class Trainer(fw.BrainPyObject):
+    def __init__(self):
+        super().__init__()
+        self.count = fw.Variable(jnp.int32(0))
+        self.step = fw.jit(self._step, static_argnames=["by"], max_traces=2)
+        self.steps = [self.step]
+        self.bound = self.twice
+
+    def _step(self, by):
+        self.count += by
+        return self.count.value
+
+    @fw.jit
+    def twice(self):
+        self.count *= 2
+
+
+class TestPickle:
+    @pytest.mark.parametrize("traced", [True, False])
+    def test_the_step_of_what_was_pickled_acts_on_it(self, traced):
+        trainer = Trainer()
+        before = trainer.step(by=3) if traced else trainer.count.value
+        twin = pickle.loads(pickle.dumps(trainer))
+        assert isinstance(twin.step, type(trainer.step))
+        assert twin.step(by=1) == before + 1
+        twin.bound()
+        twin.steps[0](by=1)
+        assert trainer.count == before
+        assert twin.count == 2 * (before + 1) + 1
+        assert trainer.step(by=4) == before + 4
+        assert twin.step.traces == 1
+        with pytest.raises(fw.TraceError, match="max_traces=2"):
+            [twin.step(by=n) for n in range(5)]
+
+    def test_of_a_function(self):
+        net = Counter()
+        net.f = fw.jit(lambda x: x)
+        assert net.clone().f is net.f
+        assert pickle.loads(pickle.dumps(fw.jit(jnp.sin)))(0.0) == 0
 
 
 def here() -> int:
