@@ -139,6 +139,12 @@ class Frame:
             return cell._value
         return self.parent.peek(cell)
 
+    def read_matters(self, cell: Cell) -> bool:
+        """Tell whether reading the cell, and nothing else, would change it in the end."""
+        if self.parent is None or cell in self.reads or cell in self.writes:
+            return False
+        return cell._serial < self.serial and self.parent.read_matters(cell)
+
     def write(self, cell: Cell, value: Any) -> bool:
         """Take the write, or return False if it comes from a trace that is not this frame's."""
         if current_trace() != self.trace:

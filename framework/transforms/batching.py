@@ -195,7 +195,7 @@ class _Offer(Frame):
     def read(self, cell: Any) -> Any:
         met = self.has(cell)
         value = super().read(cell)
-        if met or (self.axis_of(cell) is None and not _splits(cell)):
+        if met or (self.axis_of(cell) is None and not self.is_split(cell)):
             return value
         self.missed[cell] = None
         return self.slice_of(cell, value)
@@ -204,9 +204,18 @@ class _Offer(Frame):
         value = super().peek(cell)
         return value if self.has(cell) else self.slice_of(cell, value)
 
+    def read_matters(self, cell: Any) -> bool:
+        if self.has(cell):
+            return False
+        return self.is_split(cell) or super().read_matters(cell)
+
     def has(self, cell: Any) -> bool:
         """Tell whether the lanes have a value of their own for it."""
         return cell in self.values or cell._serial > self.serial
+
+    def is_split(self, cell: Any) -> bool:
+        """Tell whether each lane gets its own key, and the state another one."""
+        return self.axis_of(cell) is None and _splits(cell)
 
     def slice_of(self, cell: Any, value: Any) -> Any:
         """Something of the shape that a lane will see, so that the trace gets to its end."""

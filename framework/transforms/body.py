@@ -11,7 +11,7 @@ from jax import tree_util
 
 from framework.errors import MathError
 from framework.nodes.array import raw
-from framework.nodes.frames import Frame, peek
+from framework.nodes.frames import Frame, local
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import StateGrew
@@ -49,13 +49,8 @@ class State:
     def __init__(self, written: list[Variable], recording: bool = False) -> None:
         self.written = written
         self.recording = recording
-        # Not read yet: a Variable that a hint names wrongly is not used.
-        self.values = list(map(peek, written))
+        self.values = [variable.value for variable in written]
         self.met: dict[Variable, None] = {}
-
-    def confirm(self) -> None:
-        """Count the Variables as read."""
-        self.values = [variable.value for variable in self.written]
 
 
 class Body:
@@ -119,9 +114,7 @@ def settled(
     """
     key = tuple(map(_hint_key, funs))
     hinted = [variable() for variable in _hints.get(key, ())]
-    # JAX takes what a failed trace holds for leaked, and a wrong hint lets one fail.
-    may_fail = not jax.config.jax_check_tracer_leaks
-    if may_fail and key in _hints and all(variable is not None for variable in hinted):
+    if key in _hints and _may_be_wrong(hinted):
         written: list[Any] = hinted
     else:
         recorded = State([], recording=True)
@@ -138,13 +131,21 @@ def settled(
             # The hint was of another time; what is not changed must not count as changed.
             written = list(state.met)
             continue
-        state.confirm()
         if len(_hints) > MAX_HINTS:
             _hints.clear()
         _hints[key] = list(map(ref, written))
         for variable, value in zip(written, new, strict=True):
             variable._store(value)
         return result
+
+
+def _may_be_wrong(hinted: list[Any]) -> bool:
+    """Tell whether nothing but time is lost if the hint is wrong."""
+    # JAX takes what a failed trace holds for leaked, and a wrong hint lets one fail.
+    if jax.config.jax_check_tracer_leaks:
+        return False
+    frame = local.frame
+    return not any(v is None or (frame and frame.read_matters(v)) for v in hinted)
 
 
 def _hint_key(fun: Any) -> Any:

@@ -22,19 +22,27 @@ class Guard:
         bindings: The names under which the function finds them.
     """
 
-    __slots__ = ("_cells", "_change", "_globals", "_graphs", "_readers", "_roots", "_watches")
+    __slots__ = (
+        "_cells", "_change", "_contents", "_globals", "_graphs", "_readers", "_roots", "_watches",
+    )  # fmt: skip
 
     def __init__(self, roots: dict[str, Any], bindings: list[Binding]) -> None:
         self._cells: list[tuple[CellType, Callable[[], Any]]] = []
         self._globals: list[tuple[dict[str, Any], str, Callable[[], Any]]] = []
         self._readers: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
-        for name, place, value in bindings:
+        for name, place, value, _ in bindings:
             if isinstance(place, CellType):
                 self._cells.append((place, value))
             elif isinstance(place, dict):
                 self._globals.append((place, name, value))
             else:
                 self._readers.append((place, value))
+        # A list that the trace itself has changed is a record of traces, on which none depends.
+        self._contents = [
+            (value, contents)
+            for _, _, value, contents in bindings
+            if contents is not None and contents.match(value())
+        ]
         nodes = [root for root in roots.values() if isinstance(root, Node)]
         self._roots = [ref(node) for node in nodes]
         graphs = [graph_of(node) for node in nodes]
@@ -58,6 +66,8 @@ class Guard:
             for read, value in self._readers:
                 if read() is not value():
                     return False
+            if self._contents and not self._contents_hold():
+                return False
             if self._change == changes.changed:
                 for watches in self._watches:
                     if not watches.hold():
@@ -66,6 +76,9 @@ class Guard:
         except (ValueError, KeyError, AttributeError):  # A name is bound no more, a node is gone.
             return False
         return self._holds_after_change()
+
+    def _contents_hold(self) -> bool:
+        return all(contents.match(find()) for find, contents in self._contents)
 
     def _holds_after_change(self) -> bool:
         graphs: list[Graph] = []

@@ -164,7 +164,11 @@ def while_loop(
     several = isinstance(operands, (tuple, list))
     args = tuple(operands) if several else (operands,)
     if jax.config.jax_disable_jit:
-        out = _in_python(_while_in_python, body_fun, cond_fun, args)
+        try:
+            out = _in_python(_while_in_python, body_fun, cond_fun, args)
+        except jax.errors.ConcretizationTypeError:
+            # The condition differs between the lanes of a vmap, say; JAX does the same.
+            out = _while((body_fun, cond_fun), args)
     elif in_trace():
         out = _while((body_fun, cond_fun), args)
     else:

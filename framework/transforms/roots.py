@@ -15,6 +15,7 @@ from framework.nodes.graph import Node
 from framework.nodes.handles import Handle, weak
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
+from framework.transforms.contents import Contents, can_change, holds_objects
 
 __all__ = ["Binding", "WeakCall", "roots_of"]
 
@@ -36,11 +37,13 @@ class Binding(NamedTuple):
         place: The cell of the closure, or the dict of globals, that holds the value; or a function
             that finds it without keeping anything alive.
         value: A weak reference to the value at the time of the trace.
+        contents: What it holds, if it is a list, dict or set and that counts, too.
     """
 
     text: str
     place: types.CellType | dict[str, Any] | Callable[[], Any]
     value: Callable[[], Any]
+    contents: Contents | None
 
 
 class WeakCall:
@@ -153,9 +156,11 @@ class _Search:
                 if not key.startswith("__") or key == "__wrapped__":
                     label = f"{name}.{key}" if name else key
                     yield child, label
-                    if self.watch_values:
+                    # Other lists of an object may be records of a run, which grow all the time.
+                    contents = Contents(child) if holds_objects(child) else None
+                    if self.watch_values or contents:
                         place = functools.partial(_attribute, weak(value), key)
-                        self.bindings.append(Binding(label, place, weak(child)))
+                        self.bindings.append(Binding(label, place, weak(child), contents))
 
     def visit_function(self, fun: types.FunctionType, depth: int) -> bool:
         if depth > MAX_DEPTH or _package(fun) in (*_SKIPPED_PACKAGES, _OURS):
@@ -175,8 +180,10 @@ class _Search:
 
     def visit_binding(self, name: str, place: Any, value: Any, depth: int) -> bool:
         found = self.visit(value, name, depth + 1)
-        if found or (self.watch_values and not isinstance(value, types.ModuleType)):
-            self.bindings.append(Binding(name, place, weak(value)))
+        watched = self.watch_values and not isinstance(value, types.ModuleType)
+        contents = Contents(value) if can_change(value) else None
+        if found or watched or contents:
+            self.bindings.append(Binding(name, place, weak(value), contents))
         return found
 
 

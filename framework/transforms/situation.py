@@ -144,6 +144,7 @@ class Situation:
             elif label not in taken:
                 self.arguments[label] = _array_text(leaf)
         self.bindings = {binding.text: binding.value for binding in bindings}
+        self.contents = {b.text: b.contents for b in bindings}
         self.structures: dict[str, Structure] = {}
         self.leaves: dict[str, list[Any]] = {}
         self.serials: dict[str, list[int]] = {}
@@ -173,6 +174,8 @@ class Situation:
             before = old.bindings.get(name)
             if before is not None and before() is not value():
                 found.append(f"`{name}` is another object: {_object_text(value())}")
+            elif (held := old.contents.get(name)) is not None and not held.match(value()):
+                found.append(f"`{name}`, a {type(value()).__name__}, was changed in place")
         for name, structure in self.structures.items():
             before = old.structures.get(name)
             if before is not None and before != structure:

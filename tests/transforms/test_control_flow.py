@@ -338,6 +338,13 @@ class TestWhile:
         assert fw.while_loop(body, lambda x: a < 5, 2.0) == 2
         assert a.value == 6
 
+    def test_lanes_without_jit(self):
+        def count(n):
+            return fw.while_loop(lambda i: i + 1, lambda i: i < n, 0)
+
+        with jax.disable_jit():
+            np.testing.assert_array_equal(fw.vmap(count)(jnp.arange(3)), [0, 1, 2])
+
     def test_condition_that_writes(self):
         a = fw.Variable(0.0)
 
