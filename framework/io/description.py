@@ -7,6 +7,7 @@ What plain data cannot be is a map with one entry, whose key says what it is: `{
 from __future__ import annotations
 
 import dataclasses
+from types import MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -109,7 +110,7 @@ class _Describe:
             return {"view": [target, self.value(value.index, holder, (*keys, "index"))]}
         if kind == Kind.REFERENCES:
             return {"references": [[k, self.outside(v, keys)] for k, v in value.items()]}
-        if kind == Kind.METHOD:
+        if type(value) is MethodType:
             return self.method(value, holder, keys)
         if kind in (Kind.LIST, Kind.DICT):
             return self.container(value, kind, holder, keys)

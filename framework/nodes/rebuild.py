@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MethodType
 from typing import Any
 from weakref import ref
 
+from framework.nodes.bound import bound
 from framework.nodes.children import container_of
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
@@ -194,8 +194,8 @@ class Rebuild:
         if type(code.code) is Static:
             return code.code.value
         if kind == Kind.METHOD:
-            index, function = code.code
-            return MethodType(function, self.nodes[index])
+            index, recipe = code.code
+            return bound(recipe, self.nodes[index])
         cls, targets = code.code
         return cls._trusted((key, self.referent(target)) for key, target in targets)
 

@@ -16,6 +16,7 @@ from framework.errors import MathError, TraceError
 from framework.nodes.array import ArrayLike, ArrayOps
 from framework.nodes.frames import active, concrete, current_trace, is_tracer, local, next_serial
 from framework.nodes.handles import Handle
+from framework.nodes.lines import note_line
 from framework.nodes.loan import Loan
 from framework.nodes.values import (
     cast_to,
@@ -191,6 +192,8 @@ class Variable(ArrayOps):
                 f"{self._label()} has shape {held.shape}{axis}, but got shape {shape}. "
                 "The shape of a Variable is fixed; make a new Variable to change it."
             )
+        if shape != held.shape:
+            note_line(self._serial)
         return self._cast(value, held.dtype)
 
     def _cast(self, value: Any, dtype: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from framework.nodes.bound import taken_apart
 from framework.nodes.children import StateInSetError, children_of, container_extras, members_of_set
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.exploration import Exploration
@@ -199,8 +200,9 @@ class _Walk:
     def resolved(self, value: Any) -> Any:
         """Code what refers into the graph, once the whole graph is known."""
         if KIND_OF_TYPE[type(value)] == Kind.METHOD:
-            index = self.found.index.get(value.__self__._meta)
-            return Static(value) if index is None else (index, value.__func__)
+            owner, recipe = taken_apart(value)
+            index = self.found.index.get(owner._meta) if isinstance(owner, Node) else None
+            return Static(value) if index is None else (index, recipe)
         return (type(value), tuple((k, self.index_or_handle(v)) for k, v in value.items()))
 
 

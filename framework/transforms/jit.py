@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from framework.nodes.bound import Bound
 from framework.nodes.frames import is_tracer, local
 from framework.nodes.functions import portable
+from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.deprecated import warn_declared_state
@@ -27,19 +29,24 @@ _array_types: set[type] = set()
 
 
 class Recipe(NamedTuple):
-    """How a function is compiled."""
+    """How a method is compiled, for whatever object."""
 
-    options: dict[str, Any]
+    function: Any
+    options: tuple[tuple[str, Any], ...]
     max_traces: int | None
     watch_values: bool
-    arguments: dict[str, Any]
+    arguments: tuple[tuple[str, Any], ...]
+
+    def __get__(self, obj: Any, owner: type | None = None) -> Jit:
+        return self.of(MethodType(self.function, obj))
 
     def of(self, fun: Callable[..., Any]) -> Jit:
-        """Compile a function."""
-        return Jit(fun, self.options, self.max_traces, self.watch_values, **self.arguments)
+        """Compile another function in the same way."""
+        options, arguments = dict(self.options), dict(self.arguments)
+        return Jit(fun, options, self.max_traces, self.watch_values, **arguments)
 
 
-class Jit:
+class Jit(Bound):
     """A compiled function. Made by :func:`jit`.
 
     Args:
@@ -69,11 +76,20 @@ class Jit:
         )
         self.journal = Journal(getattr(fun, "__qualname__", type(fun).__name__), max_traces)
         self._entries: dict[Any, Entry] = {}
-        self._recipe = Recipe(self.options, max_traces, watch_values, arguments)
+        function = getattr(fun, "__func__", fun)
+        hashable = {k: tuple(v) if isinstance(v, (list, set)) else v for k, v in arguments.items()}
+        self.recipe = Recipe(
+            function, tuple(self.options.items()), max_traces, watch_values, tuple(hashable.items())
+        )
         functools.update_wrapper(self, fun, updated=())
 
+    @property
+    def owner(self) -> Any:
+        """The object whose method it compiles, if it is one."""
+        return self.fun.__self__ if isinstance(self.fun, MethodType) else None
+
     def __reduce__(self) -> Any:
-        return self._recipe.of, (portable(self.fun),)
+        return self.recipe._replace(function=None).of, (portable(self.fun),)
 
     @property
     def traces(self) -> int:
@@ -211,7 +227,7 @@ class Jit:
         return f"jit({getattr(self.fun, '__qualname__', self.fun)!s}, traces={self.traces})"
 
 
-class BoundJit:
+class BoundJit(Bound):
     """A compiled method of an object."""
 
     __slots__ = ("__self__", "jitted")
@@ -232,6 +248,16 @@ class BoundJit:
     def __func__(self) -> Jit:
         return self.jitted
 
+    @property
+    def owner(self) -> Any:
+        """The object."""
+        return self.__self__
+
+    @property
+    def recipe(self) -> Jit:
+        """What compiles the method of any object."""
+        return self.jitted
+
     def __reduce__(self) -> Any:
         return getattr, (self.__self__, self.jitted.fun.__name__)
 
@@ -240,6 +266,9 @@ class BoundJit:
 
     def __repr__(self) -> str:
         return f"<{self.jitted!r} bound to a {type(self.__self__).__name__}>"
+
+
+KIND_OF_TYPE.declare(Bound, Kind.METHOD)
 
 
 def jit(

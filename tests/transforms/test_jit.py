@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG005, PLW0108
 
+import copy
 import functools
 import gc
 import pickle
@@ -972,12 +973,24 @@ class Trainer(fw.BrainPyObject):
         self.count *= 2
 
 
-class TestPickle:
+class TestCopies:
+    """What is compiled of an object's own method is compiled of that of its copy."""
+
     @pytest.mark.parametrize("traced", [True, False])
-    def test_the_step_of_what_was_pickled_acts_on_it(self, traced):
+    @pytest.mark.parametrize(
+        "copied",
+        [
+            fw.BrainPyObject.clone,
+            copy.copy,
+            copy.deepcopy,
+            lambda trainer: pickle.loads(pickle.dumps(trainer)),
+            lambda trainer: jax.tree.map(jnp.copy, trainer),
+        ],
+    )
+    def test_the_step_of_a_copy_acts_on_the_copy(self, copied, traced):
         trainer = Trainer()
         before = trainer.step(by=3) if traced else trainer.count.value
-        twin = pickle.loads(pickle.dumps(trainer))
+        twin = copied(trainer)
         assert isinstance(twin.step, type(trainer.step))
         assert twin.step(by=1) == before + 1
         twin.bound()
@@ -988,6 +1001,14 @@ class TestPickle:
         assert twin.step.traces == 1
         with pytest.raises(fw.TraceError, match="max_traces=2"):
             [twin.step(by=n) for n in range(5)]
+        assert jax.tree.structure(trainer) == jax.tree.structure(twin)
+
+    def test_of_another_object(self):
+        first, second = Trainer(), Trainer()
+        first.other = second.step
+        twin = first.clone()
+        twin.other(by=1)
+        assert (first.count, second.count, twin.count) == (0, 1, 0)
 
     def test_of_a_function(self):
         net = Counter()
@@ -1095,13 +1116,14 @@ class TestExplain:
         net.batch = fw.Variable(jnp.zeros((2, 3)), batch_axis=0)
         step = fw.jit(lambda: net.batch + 1)
         step()
+        line = here() + 1
         net.batch = jnp.zeros((4, 3))
         step()
         text = step.explain()
         assert "batch" in text
         assert "f32[2,3]" in text
         assert "f32[4,3]" in text
-        assert "test_jit.py" in text
+        assert f", assigned at {__file__}:{line}" in text
 
     def test_rebound_name(self):
         net = Counter()
