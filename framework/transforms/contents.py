@@ -14,7 +14,7 @@ from framework.nodes.variable import Variable
 __all__ = ["Contents", "can_change", "holds_objects"]
 
 # A container with more items, those of containers inside included, is watched by its length only.
-MAX_WATCHED = 2_000
+MAX_WATCHED = 500
 MAX_DEPTH = 4
 
 _CHANGEABLE = (list, dict, set)
@@ -32,21 +32,26 @@ class Contents:
         depth: How many containers it is in.
     """
 
-    __slots__ = ("_flat", "_held", "_length", "_nested", "_type")
+    __slots__ = ("_held", "_length", "_nested", "_plain", "_type")
 
     def __init__(self, container: Any, depth: int = 0) -> None:
         self._type: type = type(container)
         self._length = len(container)
         self._held: list[Any] | None = None
-        self._nested: dict[int, Contents] = {}
+        self._plain = False
+        self._nested: dict[int, Contents | None] = {}
         if depth or _size(container) <= MAX_WATCHED:
             items = list(_items(container))
-            if depth < MAX_DEPTH:
-                self._nested = {
-                    i: Contents(x, depth + 1) for i, x in enumerate(items) if _is_container(x)
-                }
-            self._held = [None if _is_container(x) else _held(x) for x in items]
-        self._flat = self._held is not None and not any(x is None for x in self._held)
+            self._nested = {
+                i: Contents(x, depth + 1) if depth < MAX_DEPTH else None
+                for i, x in enumerate(items)
+                if _is_container(x)
+            }
+            # Numbers and strings are compared as they are, all others by what returns them.
+            self._plain = _PLAIN.issuperset(map(type, items))
+            self._held = (
+                items if self._plain else [None if _is_container(x) else _held(x) for x in items]
+            )
 
     def match(self, container: Any) -> bool:
         """Tell whether a container holds the same. Runs at every jitted call."""
@@ -55,14 +60,16 @@ class Contents:
         held = self._held
         if held is None:
             return True
-        if self._flat and all(map(is_, map(call, held), _items(container))):
-            return True
+        if not self._nested:
+            found = held if self._plain else map(call, held)
+            if all(map(is_, found, _items(container))):
+                return True
         for index, (hold, item) in enumerate(zip(held, _items(container), strict=True)):
             if hold is None:
                 nested = self._nested.get(index)
                 if not _is_container(item) or (nested is not None and not nested.match(item)):
                     return False
-            elif (old := hold()) is not item and not (
+            elif (old := hold if self._plain else hold()) is not item and not (
                 type(old) is type(item) and type(old) in _PLAIN and old == item
             ):
                 return False
