@@ -15,13 +15,9 @@ import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental import io_callback
-from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 __all__ = ["host_call"]
-
-# The name tells what looks for callbacks that this is one.
-_primitive = Primitive("host_callback")
 
 
 def host_call(host: Callable[[int], int], number: Any, after: Any = ()) -> jax.Array:
@@ -38,7 +34,21 @@ def host_call(host: Callable[[int], int], number: Any, after: Any = ()) -> jax.A
     >>> jax.jit(lambda n: host_call(lambda n: 2 * n, n))(jnp.int32(21))
     Array(42, dtype=int32)
     """
-    return _primitive.bind(number, *map(lax.stop_gradient, after), host=host)
+    return _primitive().bind(number, *map(lax.stop_gradient, after), host=host)
+
+
+@functools.cache
+def _primitive() -> Any:
+    """The primitive, made at first need, since the import is slow."""
+    from jax.extend.core import Primitive
+
+    # The name tells what looks for callbacks that this is one.
+    primitive = Primitive("host_callback")
+    primitive.def_impl(lambda *operands, host: jnp.asarray(_called(*operands, host=host)))
+    primitive.def_effectful_abstract_eval(_result)
+    mlir.register_lowering(primitive, _lower)
+    batching.primitive_batchers[primitive] = _batch
+    return primitive
 
 
 @functools.cache
@@ -77,10 +87,4 @@ def _batch(operands: Any, axes: Any, *, host: Any) -> Any:
         x if axis is None else lax.index_in_dim(x, 0, axis, keepdims=False)
         for x, axis in zip(operands, axes, strict=True)
     ]
-    return _primitive.bind(*first, host=host), None
-
-
-_primitive.def_impl(lambda *operands, host: jnp.asarray(_called(*operands, host=host)))
-_primitive.def_effectful_abstract_eval(_result)
-mlir.register_lowering(_primitive, _lower)
-batching.primitive_batchers[_primitive] = _batch
+    return _primitive().bind(*first, host=host), None
