@@ -11,10 +11,10 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import jax
 from jax.core import Tracer
 
 __all__ = [
@@ -84,8 +84,9 @@ def _trace_reader() -> tuple[Callable[[], object], object]:
     except ImportError:  # Before JAX 0.10.
         from jax.core import get_opaque_trace_state as get_state  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
     read: Callable[[], object] = functools.partial(get_state, convention="framework")
-    with jax.ensure_compile_time_eval():
-        return read, read()
+    # A new thread is outside of all traces, wherever this one is.
+    with ThreadPoolExecutor(1) as thread:
+        return read, thread.submit(read).result()
 
 
 def current_trace() -> object | None:

@@ -2,6 +2,9 @@
 
 # ruff: noqa: ARG005, E731, PLW0108
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -272,6 +275,18 @@ class TestNesting:
 
         assert derivative(lambda: fw.vmap(f)(jnp.arange(4.0)).sum(), w)() == 24
         assert v.value == 4
+
+    @pytest.mark.parametrize("transform", ["vmap", "jit", "grad"])
+    def test_the_first_variable_of_a_process(self, transform):
+        """Made in a trace, it must not let that pass for the outside."""
+        code = f"""
+import framework as fw, jax, jax.numpy as jnp
+from framework.nodes.frames import in_trace
+argument = jnp.ones(2) if {transform!r} == "vmap" else 1.0
+jax.{transform}(lambda x: x * fw.Variable(1.0))(argument)
+assert not in_trace()
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
 
     @both()
     def test_what_an_inner_trace_reads_first(self, outer):

@@ -143,7 +143,7 @@ def test_the_second_loop_traces_nothing(updates):
     traces = []
 
     def body(total, x):
-        traces.append(x)
+        traces.append(1)
         return total + x, x
 
     for _ in range(2):
