@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self
 from framework.errors import CheckpointError
 from framework.io.atomic import remove_leftovers
 from framework.io.background import BackgroundWriter
-from framework.io.leaves import freeze
+from framework.io.leaves import freeze_all
 from framework.io.matching import LoadReport
 from framework.io.pytree import flatten
 from framework.io.states import describe, load, load_states, verify
@@ -130,9 +130,9 @@ class CheckpointManager:
             return False
         with no_garbage_collection():
             flat = flatten(tree)
-            leaves = flat.leaves
+            leaves: Mapping[str, Any] = flat.leaves
             if self._writer is not None:
-                leaves = {name: _frozen(name, leaf) for name, leaf in leaves.items()}
+                leaves = freeze_all(leaves)
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         content = {**(meta or {}), "step": step, "metrics": numbers}
 
@@ -271,10 +271,3 @@ class CheckpointManager:
             if step not in kept:
                 self.path(step).unlink(missing_ok=True)
                 self._metrics.pop(step, None)
-
-
-def _frozen(name: str, leaf: Any) -> Any:
-    try:
-        return freeze(leaf)
-    except (CheckpointError, RuntimeError) as error:
-        raise CheckpointError(f"cannot save {name!r}: it {error}") from error

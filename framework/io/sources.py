@@ -16,7 +16,7 @@ from framework.errors import CheckpointError
 from framework.io.atomic import replacing
 from framework.io.flax_msgpack import read_flax, starts_like_a_map
 from framework.io.layout import Header, LeafInfo, starts_like_ours
-from framework.io.leaves import Array, Leaf, freeze
+from framework.io.leaves import Array, Leaf, freeze_all
 from framework.io.other_formats import OTHER_FORMATS
 from framework.io.payload import Payload
 from framework.io.reader import CheckpointFile
@@ -112,13 +112,7 @@ def write_source(
     if other is None:
         write_file(path, leaves, aliases, meta, structure)
         return
-    frozen = {}
-    for name, leaf in leaves.items():
-        try:
-            frozen[name] = freeze(leaf)
-        except (CheckpointError, RuntimeError) as error:
-            raise CheckpointError(f"cannot save {name!r}: it {error}") from error
-    payload = Payload(frozen, dict(aliases or {}), dict(meta or {}), structure)
+    payload = Payload(freeze_all(leaves), dict(aliases or {}), dict(meta or {}), structure)
     try:
         with replacing(path) as file:
             other.write(file, payload)
