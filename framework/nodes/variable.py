@@ -164,7 +164,12 @@ class Variable(ArrayOps):
         """Write a checked value into the frame that tracks this Variable, else into the cell."""
         frame = local.frame
         if frame is None or self._serial > frame.serial:
-            if not is_tracer(value) or current_trace() == self._home:
+            # A copy around a constant does not know in which trace it was made, but its frame does.
+            if (
+                not is_tracer(value)
+                or (trace := current_trace()) == self._home
+                or (frame is not None and trace == frame.trace)
+            ):
                 self._value = value
                 return
         elif frame.write(self, value):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax, tree_util
 
@@ -86,8 +87,16 @@ def _prepared(
     leaves = steps.leaves
     if len(leaves) == len(carried):
         leaves = list(map(_typed_as, leaves, carried))
-    room = [lax.full((total, *y.shape), 0, y.dtype) for y in outputs]
+    room = [_room((total, *y.shape), y.dtype) for y in outputs]
     return tree_util.tree_unflatten(steps.treedef, leaves), room
+
+
+def _room(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array to be written to. To fill a large one first would take as long as to compute it."""
+    empty = getattr(lax, "empty", None)
+    if empty is None or jnp.issubdtype(dtype, jax.dtypes.extended):  # Before JAX 0.8.
+        return lax.full(shape, 0, dtype)
+    return empty(shape, dtype)
 
 
 def _typed_as(x: Any, later: Any) -> Any:

@@ -357,3 +357,17 @@ class TestRandom:
         inner = fw.vmap(lambda _: rng.uniform(), axis_size=3)
         out = fw.vmap(inner)(jnp.zeros((2, 3)))
         assert len({float(x) for x in out.ravel()}) == 6
+
+
+def test_an_ensemble_made_under_a_gradient_may_be_written():
+    class Lane(fw.BrainPyObject):
+        def __init__(self, x):
+            super().__init__()
+            self.x = fw.Variable(x)
+
+    def loss(w):
+        lanes = fw.vmap(Lane)(jnp.arange(3.0))
+        lanes.x.value = lanes.x * w
+        return lanes.x.value.sum()
+
+    assert fw.grad(loss)(2.0) == 3.0
