@@ -107,6 +107,11 @@ class Header:
     structure: Any = None
     bin_limit: int = BIN_LIMIT
 
+    def stop(self, leaf: LeafInfo) -> int:
+        """Where the bytes of a leaf end, counted from the end of the header."""
+        split = leaf.nbytes > self.bin_limit
+        return self.segments(leaf)[-1][1] if split else leaf.offset + leaf.nbytes
+
     def segments(self, leaf: LeafInfo) -> list[tuple[int, int]]:
         """Byte ranges of a leaf, counted from the end of the header; one, unless it was split."""
         if leaf.nbytes <= self.bin_limit:

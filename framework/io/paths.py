@@ -21,6 +21,9 @@ __all__ = ["nearest", "nested", "renamer", "resolve", "selector", "split"]
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _STEP = re.compile(rf"\.?[^.\[\]]+|\[(?:{_QUOTED})\]|\[-?\d{{1,18}}\]", re.DOTALL)
+_WILD = re.compile(r"[*?]")
+# Where the path of something above a leaf may end.
+_ENDS = re.compile(r"[.\[]")
 _IN_BRACKETS = re.compile(rf"{_QUOTED}|[\[\]]|[^\[\]'\"]+|['\"]", re.DOTALL)
 
 
@@ -233,9 +236,20 @@ def _insert(root: dict[Any, Any], path: str, value: Any) -> None:
 
 
 def _matcher(globs: str | Iterable[str] | None) -> Callable[[str], bool]:
-    patterns = [globs] if isinstance(globs, str) else list(globs or ())
+    given = [globs] if isinstance(globs, str) else list(globs or ())
+    # Many names, as those of single leaves are, would make one slow pattern.
+    names = {glob for glob in given if not _WILD.search(glob)}
+    patterns = [glob for glob in given if glob not in names]
     # Brackets are part of paths, so they are not character classes here.
     escaped = [pattern.replace("[", "[[]") for pattern in patterns]
     expression = "|".join(fnmatch.translate(e + end) for e in escaped for end in ("", ".*", "[[]*"))
     match = re.compile(expression).match if escaped else lambda _: None
-    return lambda path: match(path) is not None
+
+    def matches(path: str) -> bool:
+        if names and (
+            path in names or any(path[: end.start()] in names for end in _ENDS.finditer(path))
+        ):
+            return True
+        return match(path) is not None
+
+    return matches

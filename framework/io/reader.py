@@ -179,7 +179,7 @@ class CheckpointFile:
     def _previous_stop(self) -> dict[str, int]:
         """For each leaf, where the data before it ends."""
         leaves = self.header.leaves
-        stops = [0, *(self.header.segments(leaf)[-1][1] for leaf in leaves)]
+        stops = [0, *map(self.header.stop, leaves)]
         return {leaf.path: stop for leaf, stop in zip(leaves, stops, strict=False)}
 
 
@@ -204,7 +204,7 @@ def _read_head(file: BufferedReader) -> tuple[Header, int]:
     header = unpack_header(preamble, file.read(header_bytes))
     end = data_start
     if header.leaves:
-        end += header.segments(header.leaves[-1])[-1][1]
+        end += header.stop(header.leaves[-1])
     if size != end:
         problem = "is cut off" if size < end else "is followed by something else"
         raise CheckpointError(f"{problem}: it has {size:,} bytes instead of {end:,}")
