@@ -272,7 +272,7 @@ class SM3(Optimizer):
 
     @staticmethod
     def rule(p: jax.Array, g: jax.Array, s: Any, h: Any) -> jax.Array:
-        covers = {key: x for key, x in vars(s).items() if key != "mbuffer"}
+        covers = {key: getattr(s, key) for key in s if key != "mbuffer"}
         least = jnp.broadcast_to(jnp.asarray(0.0, p.dtype), p.shape)
         for index, cover in enumerate(covers.values()):
             least = jnp.minimum(least, cover) if index else jnp.broadcast_to(cover, p.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +14,9 @@ from framework.nodes.variable import Variable
 from framework.optim.gradients import Gradients
 from framework.optim.hyperparameters import present
 from framework.optim.optimizer import Optimizer
-from framework.optim.precision import as_real, computation_dtype, from_real, stored
+from framework.optim.precision import as_real, computation_dtype, from_real
 from framework.optim.schedulers import Scheduler, text_of
-from framework.optim.step import change
+from framework.optim.step import Slots, change
 
 __all__ = ["OptaxOptimizer", "OptaxState", "as_optax"]
 
@@ -218,11 +217,11 @@ def as_optax(optimizer: Optimizer) -> Any:
         slots: list[dict[str, jax.Array]] = []
         for p, g, held in zip(leaves, treedef.flatten_up_to(grads), state.slots, strict=True):
             dtype = computation_dtype(p.dtype)
-            s = SimpleNamespace(**{key: x.astype(dtype) for key, x in held.items()})
+            s = Slots(held, dtype, count)
             direction = as_real(jnp.conj(g), dtype)
             _, move = change(optimizer._how(), as_real(p, dtype), direction, s, settings, count)
             updates.append(from_real(-move, p.dtype))
-            slots.append({key: stored(vars(s)[key], x.dtype, count) for key, x in held.items()})
+            slots.append(s.as_dict())
         return jax.tree.unflatten(treedef, updates), OptaxState(count, slots)
 
     return _optax().GradientTransformation(init, update)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from framework.optim.precision import as_real, computation_dtype, from_real, stored
 from framework.optim.registry import SINCE
 
-__all__ = ["ACCUMULATED", "MASTER", "How", "change", "step"]
+__all__ = ["ACCUMULATED", "MASTER", "How", "Slots", "change", "step"]
 
 ACCUMULATED = "accumulated"
 """The slot with the sum of the gradients of micro-batches."""
@@ -37,6 +37,47 @@ class How(NamedTuple):
     maximize: bool
     decoupled: bool
     flags: tuple[tuple[str, Any], ...]
+
+
+class Slots:
+    """The slots of one parameter as attributes, in the dtype of the computation.
+
+    What a rule assigns is rounded to the dtype of the slot at once, and read as it was rounded:
+    an array that is needed in both would take more memory than the slot saves. Iterating gives the
+    names.
+
+    Args:
+        kept: The slots as they are kept.
+        dtype: The dtype to compute in.
+        t: The number of the update.
+    """
+
+    __slots__ = ("_dtype", "_kept", "_t")
+
+    _dtype: Any
+    _kept: dict[str, jax.Array]
+    _t: jax.Array
+
+    def __init__(self, kept: Mapping[str, jax.Array], dtype: Any, t: jax.Array) -> None:
+        for key, value in (("_kept", dict(kept)), ("_dtype", dtype), ("_t", t)):
+            object.__setattr__(self, key, value)
+
+    def __getattr__(self, key: str) -> jax.Array:
+        if key not in self._kept:
+            raise AttributeError(f"There is no slot {key!r}, only {', '.join(self._kept)}.")
+        return self._kept[key].astype(self._dtype)
+
+    def __setattr__(self, key: str, value: jax.Array) -> None:
+        if key not in self._kept:
+            raise AttributeError(f"There is no slot {key!r} to set, only {', '.join(self._kept)}.")
+        self._kept[key] = stored(value, self._kept[key].dtype, self._t)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def as_dict(self) -> dict[str, jax.Array]:
+        """The slots as they are to be kept."""
+        return dict(self._kept)
 
 
 def change(
@@ -86,15 +127,14 @@ def step(
         The new parameter and the new slots.
     """
     dtype = computation_dtype(p.dtype)
-    arrays = {k: x.astype(dtype) for k, x in slots.items() if k not in (MASTER, SINCE)}
-    s = SimpleNamespace(**arrays)
+    s = Slots({k: x for k, x in slots.items() if k not in (MASTER, SINCE)}, dtype, t)
     age = t - slots[SINCE] if SINCE in slots else t
     old = as_real(p, dtype)
     if MASTER in slots:
         # Where the parameter was set from outside meanwhile, that is what counts.
         old = jnp.where(slots[MASTER].astype(p.dtype) == p, slots[MASTER], old)
     new, _ = change(how, old, as_real(jnp.conj(jnp.asarray(g)), dtype), s, h, age)
-    kept = {k: stored(vars(s)[k], slots[k].dtype, t) for k in arrays}
+    kept = s.as_dict()
     if MASTER in slots:
         kept[MASTER] = new
     return from_real(new, p.dtype), kept

@@ -101,3 +101,19 @@ def test_bias_correction_is_right_to_the_last_digits_in_float32():
             before = float(w.value[0])
             opt.update({"w": jnp.full(1, 3.0)})
         assert float(w.value[0]) - before == pytest.approx(-1, rel=5e-7)
+
+
+OLD_XLA = pytest.mark.skipif(
+    jax.__version_info__ < (0, 12), reason="XLA computed with a float32 copy of each such slot"
+)
+
+
+@pytest.mark.parametrize("slot_dtype", [None, pytest.param("bfloat16", marks=OLD_XLA)])
+def test_a_step_needs_room_for_parameters_gradients_and_slots_alone(slot_dtype):
+    w = TrainVar(jnp.ones(500_000))
+    opt = AdamW(0.1, {"w": w}, slot_dtype=slot_dtype)
+    step = fw.jit(lambda g: opt.update({"w": g}))
+    found = step.lower(jnp.ones(500_000)).compile().memory_analysis()
+    held = w.nbytes * (4 if slot_dtype is None else 3)
+    assert found.argument_size_in_bytes <= held + 200
+    assert found.temp_size_in_bytes <= 0.1 * held
