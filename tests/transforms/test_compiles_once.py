@@ -31,7 +31,7 @@ def test_a_thousand_steps(tmp_path, caplog):
 
     @fw.jit
     def training_step(x, y):
-        traces.append(x)
+        traces.append(x.shape)
         grads, value = fw.grad(loss, weights, return_value=True)(x, y)
         run.opt.update(grads)
         return value
