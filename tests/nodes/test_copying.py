@@ -367,3 +367,13 @@ def test_inside_a_trace():
     net, twin = f(Net())
     assert (float(net.a.w[0]), float(twin.a.w[0])) == (1, 2)
     assert twin.b.w is twin.a.w
+
+
+def test_a_static_attribute_whose_copy_is_a_variable():
+    class Recipe:
+        def __deepcopy__(self, memo):
+            return TrainVar(2)
+
+    net = Plain()
+    net.w = Recipe()
+    assert list(copy.deepcopy(net).vars("relative")) == ["w"]
