@@ -113,16 +113,12 @@ def _below(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _absolute_paths(members: Members) -> tuple[list[str], list[int] | None, dict[str, None]]:
-    """The rows of ``vars()`` by name.
-
-    Returns:
-        The paths; the meeting of each, None if in order; a dictionary of the paths.
-    """
+def _absolute_paths(members: Members) -> tuple[list[str], list[int] | None]:
+    """The rows of ``vars()`` by name: the paths; the meeting of each, None if in order."""
     if not members.contained:  # Attributes of nodes with distinct names can't clash.
         named = zip(_names(members), members.signatures, strict=True)
         paths = [f"{name}.{key}" for name, head in named for key in head.own_keys]
-        return paths, None, dict.fromkeys(paths)
+        return paths, None
     suffixes = _suffixes(members)
     rows = list(suffixes[-1])
     for index, name in enumerate(_names(members)):
@@ -130,7 +126,12 @@ def _absolute_paths(members: Members) -> tuple[list[str], list[int] | None, dict
     paths, meetings = [path for path, _ in rows], [meeting for _, meeting in rows]
     variables = members.live_variables()
     _check_distinct(paths, [variables[meeting] for meeting in meetings])
-    return paths, meetings, dict.fromkeys(paths)
+    return paths, meetings
+
+
+def _template(members: Members) -> dict[str, None]:
+    paths, _ = _table(members, _absolute_paths)
+    return dict.fromkeys(paths)
 
 
 def _suffixes(members: Members) -> list[list[tuple[str, int]]]:
@@ -209,10 +210,14 @@ def collect_variables(
     members = members_of(root)
     variables = members.live_variables()
     if method == "absolute" and level < 0 and include_self and exclude_types is None:
-        paths, meetings, template = _table(members, _absolute_paths)
+        again = (_absolute_paths,) in members.tables
+        paths, meetings = _table(members, _absolute_paths)
         if meetings is not None:
             variables = [variables[meeting] for meeting in meetings]
-        return ArrayCollector._over(template, zip(paths, variables, strict=True))
+        items = zip(paths, variables, strict=True)
+        if not again:  # Then a template does not pay yet.
+            return ArrayCollector._trusted(items)
+        return ArrayCollector._over(_table(members, _template), items)
     table = _table(members, _variable_rows, method)
     rows = ((path, variables[meeting], row, depth) for path, meeting, row, depth in table)
     if exclude_types is not None:

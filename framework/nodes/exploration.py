@@ -12,7 +12,7 @@ from weakref import ref
 
 from framework.nodes.children import StateInSetError, children_of, members_of_set
 from framework.nodes.graph import Meta, attributes_of, signature_at
-from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 from framework.nodes.records import Place
 from framework.nodes.signature import Signature
 from framework.nodes.watches import Watches
@@ -68,7 +68,7 @@ class Exploration:
         for position in self._holders:  # Grows while we go.
             self._look_into(position)
         self.variables += self._in_containers
-        self.variable_refs += [ref(variable) for variable in self._in_containers]
+        self.variable_refs += map(ref, self._in_containers)
 
     def _meet(self, nodes: Iterable[Any]) -> None:
         """Take in nodes that stand side by side. The hot loop of all walks."""
@@ -131,7 +131,7 @@ class Exploration:
         below, children = children_of(value, kind)
         if below is None:
             return
-        kinds = {KIND_OF_TYPE[cls] for cls in {type(child) for child in children}}
+        kinds = kinds_among(children)
         if kinds == ONLY_NODES:
             self.groups.append((holder, keys, below))
             self._meet(children)

@@ -63,6 +63,6 @@ def weak(value: Any) -> Any:
 def weak_all(values: Sequence[Any]) -> list[Any]:
     """What :func:`weak` makes of each value."""
     try:
-        return [ref(value) for value in values]
+        return list(map(ref, values))
     except TypeError:
         return [weak(value) for value in values]

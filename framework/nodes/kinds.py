@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["KIND_OF_TYPE", "Kind"]
+__all__ = ["KIND_OF_TYPE", "Kind", "kinds_among"]
 
 
 class Kind:
@@ -78,3 +80,9 @@ class _KindOfType(dict[type, int]):
 
 
 KIND_OF_TYPE = _KindOfType()
+_kind_of = KIND_OF_TYPE.__getitem__
+
+
+def kinds_among(values: Iterable[Any]) -> set[int]:
+    """The kinds of which there are values."""
+    return set(map(_kind_of, set(map(type, values))))

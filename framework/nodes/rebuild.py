@@ -12,7 +12,7 @@ from framework.nodes.collection import no_garbage_collection
 from framework.nodes.frames import current_trace
 from framework.nodes.graph import Graph, Meta, rebuilt_roots
 from framework.nodes.handles import weak_all
-from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 from framework.nodes.records import Record, variable_indices
 from framework.nodes.signature import Signature
 from framework.nodes.stand_ins import MAY_STAND_IN, remember_stand_ins
@@ -113,7 +113,7 @@ class Rebuild:
     def settle_kinds(self) -> None:
         """Tell nodes where something else took the place of an array or Variable."""
         leaves, arrays = self.leaves, self.structure.arrays
-        kinds = {KIND_OF_TYPE[cls] for cls in {type(leaf) for leaf in leaves}}
+        kinds = kinds_among(leaves)
         if not kinds.isdisjoint(MAY_STAND_IN):
             remember_stand_ins(self.structure, self.nodes, leaves)
         if kinds == {Kind.VARIABLE} and not arrays:

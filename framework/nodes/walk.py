@@ -16,7 +16,7 @@ from framework.nodes.collection import no_garbage_collection
 from framework.nodes.exploration import Exploration
 from framework.nodes.graph import Graph, Node, attributes_of
 from framework.nodes.handles import Handle, weak_all
-from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 from framework.nodes.recoding import recoded
 from framework.nodes.records import Late, Record
 from framework.nodes.signature import IMPLICIT, Signature, signature_of
@@ -162,7 +162,7 @@ class _Walk:
         keys, children = children_of(value, kind)
         if keys is None:
             return Static(value)
-        kinds = {KIND_OF_TYPE[cls] for cls in {type(child) for child in children}}
+        kinds = kinds_among(children)
         if kinds == {Kind.NODE} and not self.partial:
             index = self.found.index
             items = [(Kind.NODE, index[child._meta]) for child in children]

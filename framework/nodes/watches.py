@@ -14,7 +14,7 @@ from weakref import ref
 from framework.nodes.children import children_of, container_extras
 from framework.nodes.collectors import Collector
 from framework.nodes.handles import weak
-from framework.nodes.kinds import KIND_OF_TYPE, Kind
+from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 
 __all__ = ["Watch", "Watches"]
 
@@ -49,7 +49,7 @@ class Watches:
             if type(value) is tuple:
                 return
             try:
-                items = [ref(child) for child in value]
+                items = list(map(ref, value))
             except TypeError:
                 pass
             else:
@@ -103,7 +103,7 @@ class Watch:
         self.extras = container_extras(value, kind) if kind == Kind.PYTREE else None
         # Containers inside are watched by content: held, they would keep alive what they hold.
         self.nested: dict[int, Watch] = {}
-        if not Kind.WATCHED.isdisjoint(map(_kind_of, {type(child) for child in children})):
+        if not Kind.WATCHED.isdisjoint(kinds_among(children)):
             for index, child in enumerate(children):
                 child_kind = _kind_of(type(child))
                 watch = Watch(child, child_kind) if child_kind in Kind.WATCHED else None
