@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 from weakref import ref
 
 import jax
 import jax.numpy as jnp
 
 from framework.errors import TraceError
-from framework.nodes.frames import is_tracer
+from framework.nodes.frames import Frame, is_tracer
 from framework.nodes.loan import Loan
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import FirstTrace, named_after, state_outputs
 from framework.transforms.donation import gather_for_donation
 
-if TYPE_CHECKING:
-    from framework.transforms.variants import Entry
+__all__ = ["Program", "Source"]
 
-__all__ = ["Program"]
+
+class Source(Protocol):
+    """What a program is compiled from.
+
+    Attributes:
+        marks: For each array among the arguments, whether its buffer may be reused.
+    """
+
+    marks: list[bool]
+
+    def user_function(self) -> Callable[..., Any]:
+        """The function as the user wrote it."""
+        ...
+
+    def options(self) -> dict[str, Any]:
+        """Options of `jax.jit`."""
+        ...
+
+    def trace(self, known: dict[Variable, Any], leaves: list[Any]) -> tuple[Any, Frame]:
+        """Run the function, which JAX traces."""
+        ...
+
+    def traced(self) -> None:
+        """Count a trace that is complete."""
+        ...
 
 
 class Program:
@@ -27,7 +51,7 @@ class Program:
     It refers to Variables weakly, so it keeps no model alive.
 
     Args:
-        entry: What it is the program of.
+        source: What to compile.
         first: The first trace of the user's function.
 
     Attributes:
@@ -37,11 +61,11 @@ class Program:
     """
 
     __slots__ = (
-        "__weakref__", "_count", "_entry", "_first", "_keep", "_loan", "_reuse", "_running",
+        "__weakref__", "_count", "_first", "_keep", "_loan", "_reuse", "_running", "_source",
         "alive", "calls_back", "read", "written",
     )  # fmt: skip
 
-    def __init__(self, entry: Entry, first: FirstTrace) -> None:
+    def __init__(self, source: Source, first: FirstTrace) -> None:
         self.alive = True
         program = ref(self)
 
@@ -57,18 +81,18 @@ class Program:
         self.written = [ref(variable, on_death) for variable in written]
         self.read = [ref(variable, on_death) for variable in first.read]
         self.calls_back = first.calls_back
-        self._entry = entry
+        self._source = source
         self._first: FirstTrace | None = first
         self._running = False
         self._loan: Loan | None = None
-        options = entry.owner().options
-        pure = named_after(entry.owner().fun, self._pure)
+        options = source.options()
+        pure = named_after(source.user_function(), self._pure)
         # A failing callback, and the debugging modes that run a function again after it failed,
         # need the old state.
         self._keep = jax.jit(pure, **options)
         self._reuse = self._keep
         if not self.calls_back:
-            donated = (0, 2) if any(entry.marks) else (0,)
+            donated = (0, 2) if any(source.marks) else (0,)
             self._reuse = jax.jit(pure, donate_argnums=donated, **options)
 
     def _pure(
@@ -83,16 +107,16 @@ class Program:
         if first is not None:
             out, new = first(known, leaves)
             return out, [new[v] for v in written]  # type: ignore[index]
-        out, frame = self._entry.trace(known, leaves)
+        out, frame = self._source.trace(known, leaves)
         outputs = state_outputs(out, frame, written)  # type: ignore[arg-type]
-        self._entry.traced()
+        self._source.traced()
         return outputs
 
     def _merged(self, donated: list[Any], kept: list[Any]) -> list[Any]:
         if not donated:
             return kept
         take = {True: iter(donated), False: iter(kept)}
-        return [next(take[mark]) for mark in self._entry.marks]
+        return [next(take[mark]) for mark in self._source.marks]
 
     def run(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
         """Run on the Variables' cells, and reuse their buffers.

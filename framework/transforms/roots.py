@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -83,11 +83,14 @@ class WeakCall:
         return hash((self._fun, self._self))
 
 
-def roots_of(fun: Any, watch_values: bool = False) -> tuple[dict[str, Any], list[Binding]]:
-    """Find the nodes and Variables that a function may use without being given them.
+def roots_of(
+    fun: Any, given: Mapping[str, Any] | None = None, watch_values: bool = False
+) -> tuple[dict[str, Any], list[Binding]]:
+    """Find the nodes and Variables that a function may use.
 
     Args:
         fun: A function, bound method, partial, callable object, or a transform of one.
+        given: What it is called with, by name.
         watch_values: Whether to return the bindings of plain values, too, and to keep nothing that
             the function holds alive by them.
 
@@ -96,6 +99,8 @@ def roots_of(fun: Any, watch_values: bool = False) -> tuple[dict[str, Any], list
     """
     search = _Search(watch_values)
     search.visit(fun, "", 0)
+    for name, value in (given or {}).items():
+        search.visit(value, name, 0)
     return search.roots, search.bindings
 
 
@@ -140,8 +145,10 @@ class _Search:
             yield value.__self__, name or "self"
         elif isinstance(value, functools.partial):
             yield value.func, name
-            yield from ((x, f"{name}[{i}]") for i, x in enumerate(value.args))
-            yield from ((x, key) for key, x in value.keywords.items())
+            for key, x in _given(value).items():
+                label = key if isinstance(key, str) else f"{name}[{key}]"
+                yield x, label
+                self.watch_contents(label, functools.partial(_argument, ref(value), key), x)
         elif isinstance(value, WeakCall):
             yield value.get(), name
         elif isinstance(value, dict):
@@ -174,9 +181,15 @@ class _Search:
         for name in _global_names(fun.__code__):
             if name in fun.__globals__:
                 found |= self.visit_binding(name, fun.__globals__, fun.__globals__[name], depth)
-        for value in (*(fun.__defaults__ or ()), *(fun.__kwdefaults__ or {}).values()):
+        for name, value in _defaults(fun).items():
             found |= self.visit(value, fun.__name__, depth + 1)
+            self.watch_contents(name, functools.partial(_default, ref(fun), name), value)
         return found
+
+    def watch_contents(self, name: str, place: Callable[[], Any], value: Any) -> None:
+        """Notice when a container that a function was given with its definition changes."""
+        if can_change(value):
+            self.bindings.append(Binding(name, place, weak(value), Contents(value)))
 
     def visit_binding(self, name: str, place: Any, value: Any, depth: int) -> bool:
         found = self.visit(value, name, depth + 1)
@@ -193,6 +206,26 @@ def _package(thing: Any) -> str:
 
 def _attribute(holder: Callable[[], Any], key: str) -> Any:
     return holder().__dict__[key]
+
+
+def _given(partial: functools.partial[Any]) -> dict[int | str, Any]:
+    """The arguments that a partial holds, by position or name."""
+    return {**dict(enumerate(partial.args)), **partial.keywords}
+
+
+def _argument(partial: Callable[[], Any], key: int | str) -> Any:
+    return _given(partial())[key]
+
+
+def _defaults(fun: types.FunctionType) -> dict[str, Any]:
+    """The default values of a function's arguments, by name."""
+    code, values = fun.__code__, fun.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    return {**dict(zip(names, values, strict=True)), **(fun.__kwdefaults__ or {})}
+
+
+def _default(fun: Callable[[], Any], name: str) -> Any:
+    return _defaults(fun())[name]
 
 
 def _closure_value(fun: Callable[[], Any], name: str) -> Any:

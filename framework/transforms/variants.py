@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import ref
 
 from jax import tree_util
@@ -21,16 +20,33 @@ from framework.transforms.functionalize import functionalize
 from framework.transforms.guard import Guard
 from framework.transforms.program import Program
 from framework.transforms.roots import roots_of
-from framework.transforms.situation import Situation, labelled
+from framework.transforms.situation import Journal, Situation, labelled
 
-if TYPE_CHECKING:
-    from framework.transforms.jit import Jit
-
-__all__ = ["Entry", "Variant"]
+__all__ = ["Entry", "Owner", "Variant"]
 
 # Traces kept for one structure of arguments, the last used first: one for training and one for
 # evaluation, say. A static attribute that takes ever new values does not fill the memory.
 MAX_VARIANTS = 32
+
+
+class Owner(Protocol):
+    """A compiled function, whose traces these are.
+
+    Attributes:
+        fun: The user's function.
+        options: Options of `jax.jit`.
+        watch_values: Whether plain values that the function finds by name lead to a new trace, too.
+        journal: What is noted of the traces.
+    """
+
+    fun: Callable[..., Any]
+    options: dict[str, Any]
+    watch_values: bool
+    journal: Journal
+
+    def arguments_of(self, bound: Any) -> Arguments:
+        """How to take arguments, given what the function is bound to."""
+        ...
 
 
 class Variant:
@@ -86,7 +102,7 @@ class Entry:
     __slots__ = ("bound", "jitted", "marks", "static", "treedef", "variants")
 
     def __init__(
-        self, jitted: Jit, treedef: Any, static: Any, marks: list[bool], bound: Any
+        self, jitted: Owner, treedef: Any, static: Any, marks: list[bool], bound: Any
     ) -> None:
         self.jitted = ref(jitted)
         self.treedef, self.static, self.marks = treedef, static, marks
@@ -117,18 +133,25 @@ class Entry:
         pairs = list(zip(leaves, self.marks, strict=True))
         return [x for x, mark in pairs if mark], [x for x, mark in pairs if not mark]
 
+    def user_function(self) -> Callable[..., Any]:
+        """The function as the user wrote it."""
+        return self.owner().fun
+
+    def options(self) -> dict[str, Any]:
+        """Options of `jax.jit`."""
+        return self.owner().options
+
     def fun(self) -> Callable[..., Any]:
-        """The user's function."""
+        """The function, bound to its object."""
         fun = self.owner().fun
         return fun if self.bound is None else MethodType(fun, self.bound())
 
     def roots(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], list[Any]]:
         """The objects that the function may use, by name, and the names that it finds them by."""
         names = self.owner().arguments_of(self.bound).names
-        named = dict(zip(names, args, strict=False)) | kwargs
-        # A partial makes the search go through the arguments, too.
-        called = functools.partial(self.fun(), *args[len(names) :], **named)
-        return roots_of(called, self.owner().watch_values)
+        more = {f"[{i}]": x for i, x in enumerate(args[len(names) :])}
+        given = dict(zip(names, args, strict=False)) | more | kwargs
+        return roots_of(self.fun(), given, self.owner().watch_values)
 
     def labels(self) -> list[str]:
         """The path of each array among the arguments."""
@@ -170,7 +193,7 @@ class Entry:
         """Count a trace that is complete."""
         self.owner().journal.end()
 
-    def owner(self) -> Jit:
+    def owner(self) -> Owner:
         """The compiled function."""
         return self.jitted()  # type: ignore[return-value]
 

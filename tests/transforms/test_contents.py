@@ -2,6 +2,8 @@
 
 # ruff: noqa: E731
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,23 @@ class TestContainersByName:
         config["n"] = 2
         assert run(1.0) == 2
         assert run.traces == 3, "the trace from before is kept"
+
+    @pytest.mark.parametrize("by", ["default", "keyword default", "partial", "partial keyword"])
+    def test_given_with_the_definition(self, by):
+        held = [1.0]
+        functions = {
+            "default": lambda x, held=held: x * len(held),
+            "keyword default": lambda x, *, held=held: x * len(held),
+            "partial": functools.partial(lambda held, x: x * len(held), held),
+            "partial keyword": functools.partial(lambda x, held: x * len(held), held=held),
+        }
+        run = fw.jit(functions[by])
+        assert run(1.0) == 1
+        held.append(2.0)
+        assert run(1.0) == 2
+        assert run.explain().endswith(", a list, was changed in place.")
+        run(2.0)
+        assert run.traces == 2
 
     @pytest.mark.parametrize(
         ("held", "change", "before", "after"),
