@@ -35,6 +35,7 @@ class Recipe(NamedTuple):
     options: tuple[tuple[str, Any], ...]
     max_traces: int | None
     watch_values: bool
+    pack_state: bool
     arguments: tuple[tuple[str, Any], ...]
 
     def __get__(self, obj: Any, owner: type | None = None) -> Jit:
@@ -43,7 +44,8 @@ class Recipe(NamedTuple):
     def of(self, fun: Callable[..., Any]) -> Jit:
         """Compile another function in the same way."""
         options, arguments = dict(self.options), dict(self.arguments)
-        return Jit(fun, options, self.max_traces, self.watch_values, **arguments)
+        flags = self.max_traces, self.watch_values, self.pack_state
+        return Jit(fun, options, *flags, **arguments)
 
 
 class Jit(Bound):
@@ -55,6 +57,7 @@ class Jit(Bound):
         max_traces: How many traces are allowed.
         watch_values: Whether plain values that the function finds by name lead to a new trace, too,
             when the name is bound to others.
+        pack_state: Whether to keep small arrays of state together between calls.
         **arguments: Which arguments are static or donated, see :class:`Arguments`.
     """
 
@@ -64,10 +67,12 @@ class Jit(Bound):
         options: dict[str, Any] | None = None,
         max_traces: int | None = None,
         watch_values: bool = False,
+        pack_state: bool = False,
         **arguments: Any,
     ) -> None:
         self.fun = fun
         self.watch_values = watch_values
+        self.pack_state = pack_state
         self.options = options or {}
         self.arguments = Arguments(fun, **arguments)
         # Positions of a method count without self.
@@ -79,7 +84,12 @@ class Jit(Bound):
         function = getattr(fun, "__func__", fun)
         hashable = {k: tuple(v) if isinstance(v, (list, set)) else v for k, v in arguments.items()}
         self.recipe = Recipe(
-            function, tuple(self.options.items()), max_traces, watch_values, tuple(hashable.items())
+            function,
+            tuple(self.options.items()),
+            max_traces,
+            watch_values,
+            pack_state,
+            tuple(hashable.items()),
         )
         functools.update_wrapper(self, fun, updated=())
 
@@ -281,6 +291,7 @@ def jit(
     keep_unused: bool = False,
     *,
     max_traces: int | None = None,
+    pack_state: bool = False,
     dyn_vars: Any = None,
     child_objs: Any = None,
 ) -> Any:
@@ -300,6 +311,9 @@ def jit(
         inline: Whether to inline the function into an outer jitted one.
         keep_unused: Whether to keep arguments that the function does not use.
         max_traces: How many traces are allowed; None for any number.
+        pack_state: Whether small arrays of state stand together in larger ones between calls. A
+            step with hundreds of them takes half the time then; compiling takes two to three times
+            as long, and so do a look at the state and a write to it from outside.
         dyn_vars: Ignored; state is found by itself.
         child_objs: Ignored; state is found by itself.
 
@@ -329,6 +343,7 @@ def jit(
             fun,
             {"inline": inline, "keep_unused": keep_unused},
             max_traces,
+            pack_state=pack_state,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             donate_argnums=donate_argnums,

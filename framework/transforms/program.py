@@ -15,6 +15,7 @@ from framework.nodes.loan import Loan
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import FirstTrace, named_after, state_outputs
 from framework.transforms.donation import gather_for_donation
+from framework.transforms.packing import Packing
 
 __all__ = ["Program", "Source"]
 
@@ -34,6 +35,10 @@ class Source(Protocol):
 
     def options(self) -> dict[str, Any]:
         """Options of `jax.jit`."""
+        ...
+
+    def packs_state(self) -> bool:
+        """Whether to keep small arrays of state together between calls."""
         ...
 
     def trace(self, known: dict[Variable, Any], leaves: list[Any]) -> tuple[Any, Frame]:
@@ -61,8 +66,8 @@ class Program:
     """
 
     __slots__ = (
-        "__weakref__", "_count", "_first", "_keep", "_loan", "_reuse", "_running", "_source",
-        "alive", "calls_back", "read", "written",
+        "__weakref__", "_count", "_first", "_keep", "_loan", "_packed", "_packing", "_reuse",
+        "_running", "_source", "alive", "calls_back", "read", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, first: FirstTrace) -> None:
@@ -91,9 +96,14 @@ class Program:
         # need the old state.
         self._keep = jax.jit(pure, **options)
         self._reuse = self._keep
+        self._packed: Any = None
+        self._packing: Packing | None = None
         if not self.calls_back:
             donated = (0, 2) if any(source.marks) else (0,)
             self._reuse = jax.jit(pure, donate_argnums=donated, **options)
+            if source.packs_state():
+                packed = named_after(source.user_function(), self._pure_packed)
+                self._packed = jax.jit(packed, static_argnums=4, donate_argnums=donated, **options)
 
     def _pure(
         self, state: list[Any], seen: list[Any], donated: list[Any], kept: list[Any]
@@ -111,6 +121,13 @@ class Program:
         outputs = state_outputs(out, frame, written)  # type: ignore[arg-type]
         self._source.traced()
         return outputs
+
+    def _pure_packed(
+        self, buffers: list[Any], seen: list[Any], donated: list[Any], kept: list[Any], packing: Any
+    ) -> tuple[Any, list[Any]]:
+        """The same with packed state."""
+        out, new = self._pure(packing.unpacked(buffers), seen, donated, kept)
+        return out, packing.packed(new)
 
     def _merged(self, donated: list[Any], kept: list[Any]) -> list[Any]:
         if not donated:
@@ -141,21 +158,33 @@ class Program:
             loan = self._loan
             state = None if loan is None else loan.state
             if state is None:
-                written: list[Any] = [v() for v in self.written]
-                state = gather_for_donation(written)
+                state = self._gathered()
+            packing = self._packing
             seen = [v().value for v in self.read]  # type: ignore[union-attr]
-            out, new = self._reuse(state, seen, donated, kept)
+            if packing is None:
+                out, new = self._reuse(state, seen, donated, kept)
+            else:
+                out, new = self._packed(state, seen, donated, kept, packing)
         finally:
             self._running = False
         self._first = None
         if loan is not None and loan.state is state:
             loan.state = new
         elif new and is_tracer(new[0]):
-            return [v() for v in self.written], out, new
+            return [v() for v in self.written], out, packing.unpacked(new) if packing else new
         else:
-            self._loan = loan = Loan(self.written, new)
+            self._loan = loan = Loan(self.written, new, packing and packing.unpacked)
             loan.lend()
         return [], out, []
+
+    def _gathered(self) -> list[Any]:
+        """The state, free to be donated, from the cells."""
+        written: list[Any] = [v() for v in self.written]
+        if self._packed is None:
+            return gather_for_donation(written)
+        values = [variable._value for variable in written]
+        self._packing = packing = Packing(values)
+        return packing.packed(values)
 
     def _run_unlent(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
         written: list[Any] = [v() for v in self.written]
@@ -182,7 +211,11 @@ class Program:
 
     def lower(self, donated: list[Any], kept: list[Any]) -> jax.stages.Lowered:
         """Lower to what XLA compiles."""
-        return self._reuse.lower(*self._inputs(), donated, kept)
+        state, seen = self._inputs()
+        if self._packed is None or self._count < len(self.written):
+            return self._reuse.lower(state, seen, donated, kept)
+        packing = Packing(state)
+        return self._packed.lower(packing.packed(state), seen, donated, kept, packing)
 
     def _inputs(self) -> tuple[list[Any], list[Any]]:
         values: list[Any] = [v().value for v in (*self.written, *self.read)]  # type: ignore[union-attr]

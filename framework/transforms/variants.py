@@ -36,12 +36,14 @@ class Owner(Protocol):
         fun: The user's function.
         options: Options of `jax.jit`.
         watch_values: Whether plain values that the function finds by name lead to a new trace, too.
+        pack_state: Whether to keep small arrays of state together between calls.
         journal: What is noted of the traces.
     """
 
     fun: Callable[..., Any]
     options: dict[str, Any]
     watch_values: bool
+    pack_state: bool
     journal: Journal
 
     def arguments_of(self, bound: Any) -> Arguments:
@@ -140,6 +142,10 @@ class Entry:
     def options(self) -> dict[str, Any]:
         """Options of `jax.jit`."""
         return self.owner().options
+
+    def packs_state(self) -> bool:
+        """Whether to keep small arrays of state together between calls."""
+        return self.owner().pack_state
 
     def fun(self) -> Callable[..., Any]:
         """The function, bound to its object."""

@@ -23,22 +23,30 @@ class Pair(fw.BrainPyObject):
         super().__init__()
         self.a = fw.Variable(jnp.arange(3.0))
         self.b = fw.Variable(jnp.zeros(()))
+        self.more = [fw.Variable(jnp.zeros(3)), fw.Variable(jnp.zeros(3))]
 
 
-def stepper(pair: Pair) -> Callable[[Any], Any]:
-    @fw.jit
+def stepper(pair: Pair, pack_state: bool = False) -> Callable[[Any], Any]:
+    @fw.jit(pack_state=pack_state)
     def step(x: Any) -> Any:
         pair.a.value = pair.a + x
         pair.b.value = pair.b + 1
+        pair.more[0].value = pair.more[1] + x
+        pair.more[1].value = pair.a.value
         return pair.a.sum()
 
     return step
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "packed"])
+def pack_state(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
 @pytest.fixture
-def lent() -> tuple[Pair, Callable[[Any], Any]]:
+def lent(pack_state: bool) -> tuple[Pair, Callable[[Any], Any]]:
     pair = Pair()
-    step = stepper(pair)
+    step = stepper(pair, pack_state)
     for _ in range(3):
         step(jnp.float32(1))
     assert type(pair.a._held) is Loan
@@ -100,9 +108,9 @@ def test_one_look_calls_all_back_and_the_next_call_lends_again(lent: Any) -> Non
     np.testing.assert_array_equal(pair.a.value, [4, 5, 6])
 
 
-def test_two_functions_take_turns(lent: Any) -> None:
+def test_two_functions_take_turns(lent: Any, pack_state: bool) -> None:
     pair, step = lent
-    other = stepper(pair)
+    other = stepper(pair, pack_state)
     for turn in range(3):
         other(jnp.float32(10))
         step(jnp.float32(1))
@@ -113,11 +121,11 @@ def test_two_functions_take_turns(lent: Any) -> None:
     np.testing.assert_array_equal(pair.a.value[0], 3 + 33 + 21)
 
 
-def test_an_exception_leaves_the_state(lent: Any) -> None:
+def test_an_exception_leaves_the_state(lent: Any, pack_state: bool) -> None:
     pair, _ = lent
     fail = False
 
-    @fw.jit
+    @fw.jit(pack_state=pack_state)
     def step(x: Any) -> Any:
         pair.a.value = pair.a + x
         if fail:
@@ -131,12 +139,13 @@ def test_an_exception_leaves_the_state(lent: Any) -> None:
     np.testing.assert_array_equal(pair.a.value, [5, 6, 7])
 
 
-def test_a_dropped_object_dies_with_its_arrays() -> None:
+def test_a_dropped_object_dies_with_its_arrays(pack_state: bool) -> None:
     pair = Pair()
 
-    @fw.jit
+    @fw.jit(pack_state=pack_state)
     def step(p: Pair) -> None:
         p.a.value = p.a + 1
+        p.more[0].value = p.more[0] + 1
 
     step(pair)
     step(pair)
@@ -153,9 +162,9 @@ def test_a_dropped_object_dies_with_its_arrays() -> None:
     assert array() is None
 
 
-def test_a_dropped_function_leaves_the_state(lent: Any) -> None:
+def test_a_dropped_function_leaves_the_state(lent: Any, pack_state: bool) -> None:
     pair, _ = lent
-    step = stepper(pair)
+    step = stepper(pair, pack_state)
     step(jnp.float32(1))
     step(jnp.float32(1))
     del step

@@ -63,6 +63,7 @@ MODES = {
     "disabled": Mode(_disabled, unit="statement"),
     "jit": Mode(lambda go: fw.jit(go)()),
     "jit, called twice": Mode(lambda go: [f() for f in [fw.jit(go)] * 2], 2, "call"),
+    "jit, packed": Mode(lambda go: [f() for f in [fw.jit(go, pack_state=True)] * 3], 3, "call"),
     "jit in jit": Mode(lambda go: fw.jit(lambda: fw.jit(go)())()),
     "eager, then jit": Mode(lambda go: [fw.checkpoint(go)(), fw.jit(go)()], 2, "call"),
     "for_loop": Mode(lambda go: fw.for_loop(go, (), length=2), 2),

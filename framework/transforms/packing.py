@@ -1,0 +1,93 @@
+"""Packing: small arrays of one type in a few buffers, while a compiled function has them on loan.
+
+JAX spends some microseconds on each array that goes into a compiled function and comes out again,
+and XLA starts a kernel for each that it updates. Of arrays that stand together, both are spared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["Packing"]
+
+LARGEST = 65_536
+"""Bytes; what is larger takes longer than what can be spared."""
+
+TOGETHER = 8
+"""How many arrays share a buffer. XLA's time to compile grows with the square of the number."""
+
+
+class Packing:
+    """Which arrays of a list stand in one buffer.
+
+    Equal if the same arrays do. Arrays that are large, or alone in their kind, stay as they are.
+
+    Args:
+        values: Arrays outside of all transforms.
+
+    >>> packing = Packing([jnp.ones(3), jnp.ones(2), jnp.zeros(3)])
+    >>> buffers = packing.packed([jnp.ones(3), jnp.ones(2), jnp.zeros(3)])
+    >>> [buffer.shape for buffer in buffers]
+    [(2, 3), (2,)]
+    >>> [value.shape for value in packing.unpacked(buffers)]
+    [(3,), (2,), (3,)]
+    """
+
+    __slots__ = ("_groups", "_hash")
+
+    _groups: tuple[tuple[int, ...], ...]
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        groups: dict[Any, list[int]] = {}
+        for index, value in enumerate(values):
+            kind = _kind(value)
+            place = index if kind is None else 0
+            while len(groups.get((kind, place), ())) == TOGETHER:
+                place += 1
+            groups.setdefault((kind, place), []).append(index)
+        self._groups = tuple(map(tuple, groups.values()))
+        self._hash = hash(self._groups)
+
+    def packed(self, values: Sequence[Any]) -> list[Any]:
+        """The buffers with the values of the arrays, inside or outside of a trace."""
+        return [
+            values[group[0]] if len(group) == 1 else _joined(*[values[index] for index in group])
+            for group in self._groups
+        ]
+
+    def unpacked(self, buffers: Sequence[Any]) -> list[Any]:
+        """The arrays again, inside or outside of a trace."""
+        found: dict[int, Any] = {}
+        for group, buffer in zip(self._groups, buffers, strict=True):
+            parts = [buffer] if len(group) == 1 else _parted(buffer)
+            found |= zip(group, parts, strict=True)
+        return [found[index] for index in range(len(found))]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Packing and self._groups == other._groups
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def _kind(value: Any) -> Any:
+    """What arrays in one buffer have in common; None for those that are not packed."""
+    if value.nbytes > LARGEST or value.weak_type or len(value.sharding.device_set) > 1:
+        return None
+    return value.shape, value.dtype, value.sharding, getattr(value, "committed", None)
+
+
+@partial(jax.jit, inline=True)
+def _joined(*values: Any) -> jax.Array:
+    return jnp.stack(values)
+
+
+@partial(jax.jit, inline=True)
+def _parted(buffer: jax.Array) -> list[jax.Array]:
+    return [lax.index_in_dim(buffer, i, keepdims=False) for i in range(buffer.shape[0])]
