@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -27,7 +27,9 @@ __all__ = [
     "is_tracer",
     "local",
     "next_serial",
+    "outside_of_traces",
     "peek",
+    "store_all",
 ]
 
 next_serial = itertools.count(1).__next__
@@ -73,32 +75,40 @@ def is_tracer(value: object) -> bool:
     return False
 
 
-@functools.cache
-def _trace_reader() -> tuple[Callable[[], object], object]:
-    """How to identify the current trace, and what that gives outside of all.
+class _Traces:
+    """How to tell JAX's traces apart. Made at first need, since the imports are slow."""
 
-    Found at first need, since the import is slow.
-    """
-    try:
-        from jax.extend.core import get_opaque_trace_state as get_state
-    except ImportError:  # Before JAX 0.10.
-        from jax.core import get_opaque_trace_state as get_state  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
-    read: Callable[[], object] = functools.partial(get_state, convention="framework")
-    # A new thread is outside of all traces, wherever this one is.
-    with ThreadPoolExecutor(1) as thread:
-        return read, thread.submit(read).result()
+    def __init__(self) -> None:
+        try:
+            from jax.extend.core import find_top_trace, get_opaque_trace_state
+        except ImportError:  # Before JAX 0.10.
+            from jax.core import find_top_trace, get_opaque_trace_state  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+        self.innermost: Callable[[tuple[()]], object] = find_top_trace
+        self.state: Callable[[], object] = functools.partial(
+            get_opaque_trace_state, convention="framework"
+        )
+        # A new thread is outside of all traces, wherever this one is.
+        with ThreadPoolExecutor(1) as thread:
+            self.eager = thread.submit(find_top_trace, ()).result()
+
+
+_traces = functools.cache(_Traces)
+
+
+def outside_of_traces() -> bool:
+    """Tell whether this thread is outside of all JAX traces. Runs at every jitted call."""
+    traces = _traces()
+    return traces.innermost(()) is traces.eager
 
 
 def current_trace() -> object | None:
     """Identify the JAX trace that this thread is in: None outside of all, else comparable by ==."""
-    read, eager = _trace_reader()
-    state = read()
-    return None if state == eager else state
+    return None if outside_of_traces() else _traces().state()
 
 
 def in_trace() -> bool:
     """Tell whether this thread is inside a JAX trace or one of our transforms."""
-    return local.frame is not None or current_trace() is not None
+    return local.frame is not None or not outside_of_traces()
 
 
 class Frame:
@@ -169,8 +179,23 @@ class Frame:
 
     def commit(self) -> None:
         """Hand what was written to the parent frame, or to the cells."""
-        for cell in self.writes:
-            cell._store(self.values[cell])
+        store_all(self.writes, [self.values[cell] for cell in self.writes])
+
+
+def store_all(cells: Iterable[Cell], values: Iterable[Any]) -> None:
+    """Write into several cells, or raise before any is written.
+
+    Args:
+        cells: Distinct Variables.
+        values: What to write into each, of its shape and dtype.
+
+    Raises:
+        TraceError: A value belongs to a trace that may not write into its cell.
+    """
+    # Nothing but a tracer can be refused, so they go first.
+    pairs = sorted(zip(cells, values, strict=True), key=lambda pair: not is_tracer(pair[1]))
+    for cell, value in pairs:
+        cell._store(value)
 
 
 def peek(cell: Cell) -> Any:

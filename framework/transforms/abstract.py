@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax import tree_util
 
-from framework.nodes.frames import peek
+from framework.nodes.frames import peek, store_all
 from framework.nodes.variable import Variable
 from framework.transforms.arguments import Arguments
 from framework.transforms.discovery import FirstTrace, candidates, state_outputs
@@ -139,8 +139,7 @@ def checkpoint(
 
             wrapped = jax.checkpoint(pure, prevent_cse=prevent_cse, policy=policy)
             out, new = wrapped(leaves)
-            for variable, value in zip(written, new, strict=True):
-                variable._store(value)
+            store_all(written, new)
             return out
 
         return rematerialized

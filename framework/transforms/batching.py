@@ -13,7 +13,7 @@ from jax.custom_batching import custom_vmap
 
 from framework.errors import MathError
 from framework.nodes.array import raw
-from framework.nodes.frames import Frame, peek
+from framework.nodes.frames import Frame, peek, store_all
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.random import RandomKey
@@ -161,9 +161,12 @@ class _Call:
             lanes.known += lanes.missed
         lanes.written = list(lanes.writes)
         leaves, new = lanes.run(axes, self.size(axis_size), options, values, lanes.leaf_axes)
-        for variable, value in zip(lanes.written, new, strict=True):
-            if variable in lanes.writes and not lanes.is_split(variable):
-                variable._store(value)
+        kept = {
+            variable: value
+            for variable, value in zip(lanes.written, new, strict=True)
+            if variable in lanes.writes and not lanes.is_split(variable)
+        }
+        store_all(kept, kept.values())
         lanes.advance()
         return tree_util.tree_unflatten(lanes.treedef, leaves)
 

@@ -11,7 +11,7 @@ from jax import tree_util
 
 from framework.errors import MathError
 from framework.nodes.array import raw
-from framework.nodes.frames import Frame, local
+from framework.nodes.frames import Frame, local, store_all
 from framework.nodes.graph import Node
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import StateGrew
@@ -134,8 +134,7 @@ def settled(
         if len(_hints) > MAX_HINTS:
             _hints.clear()
         _hints[key] = list(map(ref, written))
-        for variable, value in zip(written, new, strict=True):
-            variable._store(value)
+        store_all(written, new)
         return result
 
 

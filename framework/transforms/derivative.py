@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from framework.nodes.frames import store_all
 from framework.nodes.variable import Variable
 from framework.transforms.body import arrays_in
 from framework.transforms.functionalize import Output, functionalize
@@ -74,8 +75,7 @@ class Derivative:
 
         values = [variable.value for variable in targets.variables]
         grads, (aux, value, new) = self.differentiate(pure, values, targets.arrays, place)
-        for variable, result in zip(written, new, strict=True):
-            variable._store(result)
+        store_all(written, new)
         result = (grads,)
         if self.return_value:
             result += (value,)

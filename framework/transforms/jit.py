@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from framework.nodes.bound import Bound
-from framework.nodes.frames import is_tracer, local
+from framework.nodes.frames import local, outside_of_traces, store_all
 from framework.nodes.functions import portable
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
@@ -161,20 +161,19 @@ class Jit(Bound):
 
     def _run_variant(self, variant: Variant, leaves: list[Any]) -> Any:
         donated, kept = variant.entry.split(leaves) if self.arguments.has_donated else ([], leaves)
-        top = local.frame is None
+        program = variant.program
+        top = local.frame is None and outside_of_traces()
         config = jax.config
         reuse = top and not (config.jax_debug_nans or config.jax_debug_infs)
-        program = variant.program
         try:
             written, out, new = (program.run if reuse else program.run_keeping)(donated, kept)
         except StateGrew as grew:
             written, out, new = variant.grown(grew, leaves).run_keeping(donated, kept)
-        if top and not (new and is_tracer(new[0])):
+        if top:
             for variable, value in zip(written, new):  # noqa: B905
                 variable._value = value
         else:
-            for variable, value in zip(written, new, strict=True):
-                variable._store(value)
+            store_all(written, new)
         return out
 
     def _lower(self, bound: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from framework.errors import TraceError
-from framework.nodes.frames import Frame, is_tracer
+from framework.nodes.frames import Frame
 from framework.nodes.loan import Loan
 from framework.nodes.variable import Variable
 from framework.transforms.discovery import FirstTrace, named_after, state_outputs
@@ -66,8 +66,8 @@ class Program:
     """
 
     __slots__ = (
-        "__weakref__", "_count", "_first", "_keep", "_loan", "_packed", "_packing", "_reuse",
-        "_running", "_source", "alive", "calls_back", "read", "written",
+        "__weakref__", "_first", "_given", "_keep", "_lent", "_loan", "_packed", "_packing",
+        "_reuse", "_running", "_source", "_stored", "alive", "calls_back", "read", "written",
     )  # fmt: skip
 
     def __init__(self, source: Source, first: FirstTrace) -> None:
@@ -82,9 +82,11 @@ class Program:
         reused = [v for v in first.written if _is_reusable(v) and v not in first.resized]
         targets = set(reused)
         written = [*reused, *(v for v in first.written if v not in targets)]
-        self._count = len(reused)
         self.written = [ref(variable, on_death) for variable in written]
         self.read = [ref(variable, on_death) for variable in first.read]
+        # Of what it writes, the first are donated and lent, the others are put into their cells.
+        self._lent, self._stored = self.written[: len(reused)], self.written[len(reused) :]
+        self._given = [*self._stored, *self.read]
         self.calls_back = first.calls_back
         self._source = source
         self._first: FirstTrace | None = first
@@ -107,27 +109,28 @@ class Program:
 
     def _pure(
         self, state: list[Any], seen: list[Any], donated: list[Any], kept: list[Any]
-    ) -> tuple[Any, list[Any]]:
-        """What JAX traces: state and arguments in, result and new state out."""
-        written = [v() for v in self.written]
+    ) -> tuple[Any, list[Any], list[Any]]:
+        """What JAX traces: state and arguments in; result, lent and other new state out."""
+        written, count = [v() for v in self.written], len(self._lent)
         variables = (*written, *(v() for v in self.read))
         known: Any = dict(zip(variables, (*state, *seen), strict=True))
         leaves = self._merged(donated, kept)
         first = self._first  # Another thread may drop it meanwhile.
         if first is not None:
-            out, new = first(known, leaves)
-            return out, [new[v] for v in written]  # type: ignore[index]
+            out, values = first(known, leaves)
+            new = [values[v] for v in written]  # type: ignore[index]
+            return out, new[:count], new[count:]
         out, frame = self._source.trace(known, leaves)
-        outputs = state_outputs(out, frame, written)  # type: ignore[arg-type]
+        out, new = state_outputs(out, frame, written)  # type: ignore[arg-type]
         self._source.traced()
-        return outputs
+        return out, new[:count], new[count:]
 
     def _pure_packed(
         self, buffers: list[Any], seen: list[Any], donated: list[Any], kept: list[Any], packing: Any
-    ) -> tuple[Any, list[Any]]:
+    ) -> tuple[Any, list[Any], list[Any]]:
         """The same with packed state."""
-        out, new = self._pure(packing.unpacked(buffers), seen, donated, kept)
-        return out, packing.packed(new)
+        out, new, stored = self._pure(packing.unpacked(buffers), seen, donated, kept)
+        return out, packing.packed(new), stored
 
     def _merged(self, donated: list[Any], kept: list[Any]) -> list[Any]:
         if not donated:
@@ -139,8 +142,7 @@ class Program:
         """Run on the Variables' cells, and reuse their buffers.
 
         Returns:
-            The Variables to write, the result, and their new values. There are none to write
-            where the new values stay on loan.
+            The Variables to write, the result, and their new values; those on loan are left out.
 
         Raises:
             TraceError: Another thread is running the same program.
@@ -153,51 +155,38 @@ class Program:
             )
         self._running = True
         try:
-            if self.calls_back or self._count < len(self.written):
-                return self._run_unlent(donated, kept)
+            if self.calls_back:
+                written, out, new = self.run_keeping(donated, kept)
+                jax.block_until_ready((out, new))
+                return written, out, new
             loan = self._loan
             state = None if loan is None else loan.state
             if state is None:
                 state = self._gathered()
             packing = self._packing
-            seen = [v().value for v in self.read]  # type: ignore[union-attr]
+            seen = [v().value for v in self._given]  # type: ignore[union-attr]
             if packing is None:
-                out, new = self._reuse(state, seen, donated, kept)
+                out, new, stored = self._reuse(state, seen, donated, kept)
             else:
-                out, new = self._packed(state, seen, donated, kept, packing)
+                out, new, stored = self._packed(state, seen, donated, kept, packing)
         finally:
             self._running = False
         self._first = None
         if loan is not None and loan.state is state:
             loan.state = new
-        elif new and is_tracer(new[0]):
-            return [v() for v in self.written], out, packing.unpacked(new) if packing else new
         else:
-            self._loan = loan = Loan(self.written, new, packing and packing.unpacked)
+            self._loan = loan = Loan(self._lent, new, packing and packing.unpacked)
             loan.lend()
-        return [], out, []
+        return [v() for v in self._stored], out, stored
 
     def _gathered(self) -> list[Any]:
         """The state, free to be donated, from the cells."""
-        written: list[Any] = [v() for v in self.written]
+        lent: list[Any] = [v() for v in self._lent]
         if self._packed is None:
-            return gather_for_donation(written)
-        values = [variable._value for variable in written]
+            return gather_for_donation(lent)
+        values = [variable._value for variable in lent]
         self._packing = packing = Packing(values)
         return packing.packed(values)
-
-    def _run_unlent(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
-        written: list[Any] = [v() for v in self.written]
-        if self.calls_back:
-            out, new = self._keep(*self._inputs(), donated, kept)
-            jax.block_until_ready((out, new))
-        else:
-            count = self._count
-            state = gather_for_donation(written[:count])
-            seen = [v.value for v in (*written[count:], *(v() for v in self.read))]  # type: ignore[union-attr]
-            out, new = self._reuse(state, seen, donated, kept)
-        self._first = None
-        return written, out, new
 
     def run_keeping(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:
         """Run without reuse of buffers, on what Variables are in the transform around it.
@@ -205,21 +194,21 @@ class Program:
         Returns:
             The Variables that it writes, the result, and their new values.
         """
-        out, new = self._keep(*self._inputs(), donated, kept)
+        out, new, stored = self._keep(*self._inputs(), donated, kept)
         self._first = None
-        return [v() for v in self.written], out, new
+        return [v() for v in self.written], out, [*new, *stored]
 
     def lower(self, donated: list[Any], kept: list[Any]) -> jax.stages.Lowered:
         """Lower to what XLA compiles."""
         state, seen = self._inputs()
-        if self._packed is None or self._count < len(self.written):
+        if self._packed is None:
             return self._reuse.lower(state, seen, donated, kept)
         packing = Packing(state)
         return self._packed.lower(packing.packed(state), seen, donated, kept, packing)
 
     def _inputs(self) -> tuple[list[Any], list[Any]]:
-        values: list[Any] = [v().value for v in (*self.written, *self.read)]  # type: ignore[union-attr]
-        return values[: self._count], values[self._count :]
+        lent: list[Any] = [v().value for v in self._lent]  # type: ignore[union-attr]
+        return lent, [v().value for v in self._given]  # type: ignore[union-attr]
 
 
 def _is_reusable(variable: Variable) -> bool:

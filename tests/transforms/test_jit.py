@@ -10,6 +10,7 @@ import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -687,6 +688,88 @@ class TestForeignWrites:
 
         net = step(step(Counter(), 1.0), 1.0)
         assert net.count.value == 2
+
+
+class TestForeignWritesOfSome:
+    """Of two Variables that are written inside a plain JAX transform, one does not depend on it."""
+
+    OURS: ClassVar = {
+        "jit": fw.jit,
+        "packing jit": lambda f: fw.jit(f, pack_state=True),
+        "for_loop": lambda f: lambda x: fw.for_loop(lambda _: f(x), jnp.ones(1)),
+        "for_loop in Python": lambda f: (
+            lambda x: fw.for_loop(lambda _: f(x), jnp.ones(1), jit=False)
+        ),
+        "scan": lambda f: lambda x: fw.scan(lambda c, _: (c, f(x)), 0, jnp.ones(1))[1],
+        "while_loop": lambda f: (
+            lambda x: fw.while_loop(lambda i: (f(x), i + 1)[1:], lambda i: i < 1, (0,))
+        ),
+        "cond": lambda f: lambda x: fw.jit(fw.cond, static_argnums=(1, 2))(True, f, f, x),
+        "checkpoint": fw.checkpoint,
+        "grad": lambda f: lambda x: fw.grad(lambda y: f(x) * y)(1.0),
+        "vmap": lambda f: lambda x: fw.vmap(lambda y: f(x), axis_size=2, in_axes=None)(1.0),
+    }
+    THEIRS: ClassVar = {
+        "jit": lambda f: jax.jit(f)(1.0),
+        "vmap": lambda f: jax.vmap(f)(jnp.ones(3)),
+        "grad": lambda f: jax.grad(lambda x: jnp.sum(x + 0 * jnp.sum(f(x))))(1.0),
+        "jvp": lambda f: jax.jvp(f, (1.0,), (1.0,)),
+        "linearize": lambda f: jax.linearize(f, 1.0),
+    }
+
+    @pytest.mark.parametrize("used_before", [False, True])
+    @pytest.mark.parametrize("dependent_first", [False, True])
+    @pytest.mark.parametrize("ours", OURS)
+    @pytest.mark.parametrize("theirs", THEIRS)
+    def test_changes_nothing(self, theirs, ours, dependent_first, used_before):
+        a, b = fw.Variable(jnp.zeros(2)), fw.Variable(jnp.zeros(2))
+
+        def write(x):
+            if dependent_first:
+                b.value = b + x
+            a.value = a + 1
+            if not dependent_first:
+                b.value = b + x
+            return x * 1.0
+
+        run = self.OURS[ours](write)
+        count = 0
+        if used_before:
+            run(1.0)
+            count = 1
+        before = a.value, b.value
+        with pytest.raises(fw.TraceError, match="is written inside a JAX transform"):
+            self.THEIRS[theirs](run)
+        for variable, value in zip((a, b), before, strict=True):
+            assert variable.value is value
+            np.testing.assert_array_equal(value, [count, count])
+        run(1.0)
+        np.testing.assert_array_equal(a.value, [count + 1] * 2)
+        np.testing.assert_array_equal(b.value, [count + 1] * 2)
+
+    @pytest.mark.parametrize("dependent_first", [False, True])
+    @pytest.mark.parametrize("ours", OURS)
+    @pytest.mark.parametrize("theirs", THEIRS)
+    def test_by_a_closure(self, theirs, ours, dependent_first):
+        a, b = fw.Variable(jnp.zeros(2)), fw.Variable(jnp.zeros(2))
+
+        def outer(x):
+            def write(_):
+                if dependent_first:
+                    b.value = b + x
+                a.value = a + 1
+                if not dependent_first:
+                    b.value = b + x
+                return x * 1.0
+
+            return self.OURS[ours](write)(1.0)
+
+        before = a.value, b.value
+        with pytest.raises(fw.TraceError, match="is written inside a JAX transform"):
+            self.THEIRS[theirs](outer)
+        for variable, value in zip((a, b), before, strict=True):
+            assert variable.value is value
+            np.testing.assert_array_equal(value, [0, 0])
 
 
 class TestNesting:

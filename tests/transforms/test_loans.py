@@ -162,6 +162,22 @@ def test_a_dropped_object_dies_with_its_arrays(pack_state: bool) -> None:
     assert array() is None
 
 
+def test_a_key_is_not_lent_but_all_else_is(pack_state: bool) -> None:
+    pair, random = Pair(), fw.random.RandomState(0)
+
+    @fw.jit(pack_state=pack_state)
+    def step() -> Any:
+        pair.a.value = pair.a + 1
+        return random.uniform()
+
+    drawn = [step() for _ in range(3)]
+    assert type(pair.a._held) is Loan
+    assert type(random.key._held) is not Loan
+    np.testing.assert_array_equal(pair.a.value, [3, 4, 5])
+    again = fw.random.RandomState(0)
+    np.testing.assert_allclose(drawn, [again.uniform() for _ in range(3)])
+
+
 def test_a_dropped_function_leaves_the_state(lent: Any, pack_state: bool) -> None:
     pair, _ = lent
     step = stepper(pair, pack_state)

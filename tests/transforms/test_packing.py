@@ -209,6 +209,7 @@ class TestSteps:
                 cell.value = cell + random.normal(2)
 
         step(), step()
+        assert len(cells[0]._held.state) == 1
         expected = fw.random.RandomState(0)
         totals = [np.zeros(2), np.zeros(2)]
         for _ in range(2):
