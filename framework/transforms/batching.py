@@ -166,8 +166,9 @@ class _Call:
             for variable, value in zip(lanes.written, new, strict=True)
             if variable in lanes.writes and not lanes.is_split(variable)
         }
-        store_all(kept, kept.values())
-        lanes.advance()
+        # Random states go on behind the lanes.
+        after = kept | lanes.next_keys
+        store_all(after, after.values())
         return tree_util.tree_unflatten(lanes.treedef, leaves)
 
     def size(self, given: int | None) -> int:
@@ -324,11 +325,6 @@ class _Lanes:
                     "holds it as a mapped argument), or write a mean or sum over the lanes "
                     "(`axis_name=...` and `jax.lax.pmean`)."
                 )
-
-    def advance(self) -> None:
-        """Let random states go on behind the lanes."""
-        for variable, key in self.next_keys.items():
-            variable._store(key)
 
 
 def _splits(variable: Variable) -> bool:

@@ -6,7 +6,7 @@ and XLA starts a kernel for each that it updates. Of arrays that stand together,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,9 @@ class Packing:
     Args:
         values: Arrays outside of all transforms.
 
+    Attributes:
+        groups: The indices of the arrays in each buffer.
+
     >>> packing = Packing([jnp.ones(3), jnp.ones(2), jnp.zeros(3)])
     >>> buffers = packing.packed([jnp.ones(3), jnp.ones(2), jnp.zeros(3)])
     >>> [buffer.shape for buffer in buffers]
@@ -39,9 +42,9 @@ class Packing:
     [(3,), (2,), (3,)]
     """
 
-    __slots__ = ("_groups", "_hash")
+    __slots__ = ("_hash", "groups")
 
-    _groups: tuple[tuple[int, ...], ...]
+    groups: tuple[tuple[int, ...], ...]
 
     def __init__(self, values: Sequence[Any]) -> None:
         groups: dict[Any, list[int]] = {}
@@ -51,26 +54,26 @@ class Packing:
             while len(groups.get((kind, place), ())) == TOGETHER:
                 place += 1
             groups.setdefault((kind, place), []).append(index)
-        self._groups = tuple(map(tuple, groups.values()))
-        self._hash = hash(self._groups)
+        self.groups = tuple(map(tuple, groups.values()))
+        self._hash = hash(self.groups)
 
-    def packed(self, values: Sequence[Any]) -> list[Any]:
+    def packed(self, values: Sequence[Any] | Mapping[int, Any]) -> list[Any]:
         """The buffers with the values of the arrays, inside or outside of a trace."""
         return [
             values[group[0]] if len(group) == 1 else _joined(*[values[index] for index in group])
-            for group in self._groups
+            for group in self.groups
         ]
 
     def unpacked(self, buffers: Sequence[Any]) -> list[Any]:
         """The arrays again, inside or outside of a trace."""
         found: dict[int, Any] = {}
-        for group, buffer in zip(self._groups, buffers, strict=True):
+        for group, buffer in zip(self.groups, buffers, strict=True):
             parts = [buffer] if len(group) == 1 else _parted(buffer)
             found |= zip(group, parts, strict=True)
         return [found[index] for index in range(len(found))]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is Packing and self._groups == other._groups
+        return type(other) is Packing and self.groups == other.groups
 
     def __hash__(self) -> int:
         return self._hash

@@ -184,8 +184,10 @@ class Program:
         lent: list[Any] = [v() for v in self._lent]
         if self._packed is None:
             return gather_for_donation(lent)
-        values = [variable._value for variable in lent]
-        self._packing = packing = Packing(values)
+        self._packing = packing = Packing([variable._value for variable in lent])
+        alone = [index for index, *more in packing.groups if not more]
+        free = zip(alone, gather_for_donation([lent[index] for index in alone]), strict=True)
+        values = {index: variable._value for index, variable in enumerate(lent)} | dict(free)
         return packing.packed(values)
 
     def run_keeping(self, donated: list[Any], kept: list[Any]) -> tuple[list[Any], Any, list[Any]]:

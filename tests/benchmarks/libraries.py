@@ -17,6 +17,9 @@ from tests.benchmarks.models import (
 
 Step = Callable[[], Any]
 
+PACKED = "framework, packed"
+"""Ourselves with the option `pack_state`."""
+
 
 class Library(NamedTuple):
     """A library.
@@ -38,7 +41,7 @@ def our_dialect() -> Dialect:
     return Dialect(fw.BrainPyObject, lambda value: fw.TrainVar(array(value)))
 
 
-def our_step(case: Net) -> Step:
+def our_step(case: Net, *, pack_state: bool = False) -> Step:
     import framework as fw
     from framework.optim import AdamW
 
@@ -46,13 +49,17 @@ def our_step(case: Net) -> Step:
     optimizer = AdamW(LEARNING_RATE, net.train_vars().unique(), weight_decay=WEIGHT_DECAY)
     gradients = fw.grad(net.loss, optimizer.vars_to_train, return_value=True)
 
-    @fw.jit
+    @fw.jit(pack_state=pack_state)
     def step(*batch: Any) -> Any:
         grads, loss = gradients(*batch)
         optimizer.update(grads)
         return loss
 
     return lambda: step(*batch)
+
+
+def our_packed_step(case: Net) -> Step:
+    return our_step(case, pack_state=True)
 
 
 def bare_step(case: Net) -> Step:
@@ -257,4 +264,5 @@ LIBRARIES = {
     "BrainPy": Library(("brainpy",), brainpy_step, brainpy_dialect),
     "PyTorch": Library(("torch",), torch_step, torch_dialect),
     "PyTorch fused": Library(("torch",), torch_fused_step, torch_dialect),
+    PACKED: Library(("framework",), our_packed_step, our_dialect),
 }

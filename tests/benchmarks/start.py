@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.benchmarks.harness import Contest, Group, Row
-from tests.benchmarks.libraries import LIBRARIES
+from tests.benchmarks.libraries import LIBRARIES, PACKED
 from tests.benchmarks.sessions import Case, Contender, Operation
 
 IMPORT, STEP = "import", "first step"
@@ -66,7 +66,7 @@ The limit is `import jax` for the one, hand-written JAX for the other.""",
     contenders={
         name: Contender(Starting(name), library.needs)
         for name, library in LIBRARIES.items()
-        if name not in ("NNX cached_partial", "PyTorch fused")
+        if name not in ("NNX cached_partial", "PyTorch fused", PACKED)
     },
     cases=cases,
     rows=rows,

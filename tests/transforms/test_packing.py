@@ -158,14 +158,31 @@ class TestSteps:
         assert step.traces == 1
 
     def test_held_values_stay(self):
-        net, _, step = trainer(True)
+        net, optimizer, step = trainer(True)
         step(jnp.ones(4))
-        held = [layer.w.value for layer in net.layers]
+        found = [*net.vars().values(), *optimizer.vars().values()]
+        held = [variable.value for variable in found]
         copies = [np.array(value) for value in held]
         step(jnp.ones(4)), step(jnp.ones(4))
         for value, was in zip(held, copies, strict=True):
             np.testing.assert_array_equal(value, was)
             assert not value.is_deleted()
+
+    def test_a_held_value_that_stands_alone_stays(self):
+        cells = [fw.Variable(jnp.zeros((), jnp.int32)), fw.Variable(jnp.ones(3))]
+
+        @fw.jit(pack_state=True)
+        def step():
+            for cell in cells:
+                cell.value = cell + 1
+
+        held = [[cell.value for cell in cells]]
+        for _ in range(3):
+            step()
+            held.append([cell.value for cell in cells])
+        for number, (count, ones) in enumerate(held):
+            assert count == number
+            np.testing.assert_array_equal(ones, np.ones(3) + number)
 
     def test_a_look_inside_of_a_plain_transform(self):
         cells = [fw.Variable(jnp.arange(3.0) + i) for i in range(3)]
