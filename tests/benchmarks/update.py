@@ -246,7 +246,10 @@ GROUP = Group(
     text="""\
 Gradients are there, parameters and slots change; two updates compared. The limit is a jitted
 Optax update, parameters and state donated. For AdamW there is the memory itself, too: a copy, on
-all cores, that moves the seven words per parameter which AdamW has to read and write.""",
+all cores, that moves the seven words per parameter which AdamW has to read and write.
+
+What holds us off the limit with one large array: XLA makes three loops of the update, which together
+move ten words; see `docs/optimizers.md` for what was tried.""",
     contenders={
         "framework": Contender(ours, ("framework",)),
         LIMIT: Contender(bare, ("jax", "optax")),
