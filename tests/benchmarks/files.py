@@ -293,10 +293,10 @@ mapped counts as memory, though the system may drop its pages. A part is one of 
 or 100 of the small. A save in the background stalls its caller for the time shown, of arrays that
 were just computed; the limit is `jax.device_get` there, the copy from the device to the host.
 
-What holds us off the limit: a name, a type and a checksum for each array, and the handing of each to
-JAX, 25 µs. Tried and left: to hand them over 16 at a time and part them on the device is five
-times quicker, but only once it is compiled, which takes longer than it saves at the one load that
-a process usually makes.""",
+What holds us off the limit: a name, a type and a checksum for each array, and the handing of each
+to JAX, 25 µs. Tried and left: to hand them over 16 at a time and part them on the device is five
+times quicker, but only once it is compiled, which takes as long as it saves at the one load that a
+process usually makes.""",
     contenders={
         "framework": Contender(ours, ("framework",)),
         LIMIT: Contender(plain, ("jax",)),

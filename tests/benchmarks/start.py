@@ -64,9 +64,8 @@ From the start of an interpreter to its end: one that imports the library (with 
 trains with it), and one that builds an MLP and an optimizer, makes one step and prints the loss.
 The limit is `import jax` for the one, hand-written JAX for the other.
 
-What holds us off the limit: 50 to 75 ms of imports, half of it modules of the standard library and of
-JAX that are needed at once; all others (msgpack, NumPy's file formats, JAX's extensions) are imported
-when first used.""",
+What holds us off the limit: 50 to 75 ms of imports. What is not needed at once, such as msgpack and
+JAX's extensions, is imported when it is first used.""",
     contenders={
         name: Contender(Starting(name), library.needs)
         for name, library in LIBRARIES.items()

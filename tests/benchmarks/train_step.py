@@ -78,9 +78,9 @@ imports took.
 What holds us off the limit: a call costs 7 µs of Python (guards that nothing has changed, weak
 references to what is read), which shows where a step takes less than 100 µs. Below the limit leads
 what takes work from JAX itself: state stays in the list in which the next call takes it, and with
-`pack_state` eight small arrays share a buffer. Tried and left: all arrays in one buffer (0.4 of the
-step, but 17 times the time to compile), state flat inside of the optimizer (0.6, but then every
-optimizer has to know), `jax.jit` objects compiled ahead of time (slower to call).""",
+`pack_state` eight small arrays share a buffer. Tried and left: all arrays in one buffer (half the
+step, too, but 17 times the time to compile), state flat inside of the optimizer (0.6 of the step,
+but then every optimizer has to know).""",
     contenders={name: contender(name, library) for name, library in LIBRARIES.items()},
     cases=cases,
     rows=rows,

@@ -248,8 +248,8 @@ Gradients are there, parameters and slots change; two updates compared. The limi
 Optax update, parameters and state donated. For AdamW there is the memory itself, too: a copy, on
 all cores, that moves the seven words per parameter which AdamW has to read and write.
 
-What holds us off the limit with one large array: XLA makes three loops of the update, which together
-move ten words; see `docs/optimizers.md` for what was tried.""",
+What holds us off the limit with one large array: XLA makes three loops of the update, which
+together move ten words; see `docs/optimizers.md` for what was tried.""",
     contenders={
         "framework": Contender(ours, ("framework",)),
         LIMIT: Contender(bare, ("jax", "optax")),
