@@ -66,6 +66,7 @@ test-newest smoke-newest:
 bench:
 	@$(environment) $(bench_python) .venv-bench all
 	@.venv-bench/bin/python tests/benchmarks/install.py
+	@.venv-bench/bin/python -m compileall -q framework
 	@echo "bench: measure against peers, in .venv-bench"
 	@.venv-bench/bin/python -m tests.benchmarks $(ARGS)
 

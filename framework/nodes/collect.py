@@ -233,13 +233,24 @@ def collect_variables(
     )
 
 
-def own_variables(node: Any) -> dict[str, Any]:
-    """The Variables of a node itself by attribute, those of its children left out."""
-    members = members_of(node)
+def own_variables(root: Any) -> list[dict[str, Any]]:
+    """The Variables that each node itself has, by attribute.
+
+    Args:
+        root: A node.
+
+    Returns:
+        The Variables of each node at and below the root, in the order of ``nodes()``.
+    """
+    members = members_of(root)
     variables = members.live_variables()
-    own = [(key, variables[meeting]) for key, meeting in _suffixes(members)[0]]
-    _check_distinct([key for key, _ in own], [variable for _, variable in own])
-    return dict(own)
+    found: list[dict[str, Any]] = []
+    for suffixes in _suffixes(members)[:-1]:
+        own = {key: variables[meeting] for key, meeting in suffixes}
+        if len(own) < len(suffixes):
+            _check_distinct([key for key, _ in suffixes], [variables[m] for _, m in suffixes])
+        found.append(own)
+    return found
 
 
 def _view_rows(members: Members, method: str) -> Iterator[tuple[str, VariableView, int, int]]:

@@ -9,6 +9,7 @@ from weakref import ref
 
 import numpy as np
 
+from framework.nodes.collection import no_garbage_collection
 from framework.nodes.functions import functions_in, portable
 from framework.nodes.graph import Node, attributes_of
 from framework.nodes.kinds import KIND_OF_TYPE
@@ -40,7 +41,8 @@ class CopyMixin(Node):
         [0. 0.] [1. 1.]
         """
         graph = graph_of(self)
-        return rebuild(graph.structure, [_copied(leaf) for leaf in graph.live_leaves()])
+        with no_garbage_collection():
+            return rebuild(graph.structure, list(map(_copied, graph.live_leaves())))
 
     def __copy__(self) -> Self:
         return self.clone()
@@ -121,5 +123,5 @@ def _state(node: Any) -> tuple[str | None, dict[str, Any]]:
 
 def _copied(leaf: Any) -> Any:
     if isinstance(leaf, Variable):
-        return copy.copy(leaf)
+        return leaf.__copy__()
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf

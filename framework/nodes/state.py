@@ -40,10 +40,10 @@ class StateMixin(Node):
     """Saving, loading and moving of all that is below a node."""
 
     def __save_state__(self) -> dict[str, Any]:
-        return {key: variable.value for key, variable in own_variables(self).items()}
+        return _values(own_variables(self)[0])
 
     def __load_state__(self, state: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-        variables = own_variables(self)
+        variables = own_variables(self)[0]
         _write_all([(k, variables[k], value) for k, value in state.items() if k in variables])
         return _mismatch(variables, state)
 
@@ -71,7 +71,13 @@ class StateMixin(Node):
         The names are those of this process; for what must outlive it use :meth:`save_states`.
         """
         nodes = collect_nodes(self, "absolute", -1, True)
-        return {name: node.save_state() for name, node in nodes.items()}
+        usual = StateMixin.__save_state__, StateMixin.save_state
+        return {
+            name: _values(own)
+            if (type(node).__save_state__, type(node).save_state) == usual
+            else node.save_state()
+            for (name, node), own in zip(nodes.items(), own_variables(self), strict=True)
+        }
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], warn: bool = True, compatible: str = "v2"
@@ -96,8 +102,8 @@ class StateMixin(Node):
         nodes = collect_nodes(self, "absolute", -1, True)
         variables = {
             (name, key): variable
-            for name, node in nodes.items()
-            for key, variable in own_variables(node).items()
+            for name, own in zip(nodes, own_variables(self), strict=True)
+            for key, variable in own.items()
         }
         given: dict[tuple[str, str], Any] = {}
         for name, value in state_dict.items():
@@ -209,6 +215,10 @@ class StateMixin(Node):
     def tpu(self) -> Self:
         """Move all arrays to the first TPU."""
         return self.to("tpu")
+
+
+def _values(variables: Mapping[str, Variable]) -> dict[str, Any]:
+    return {key: variable.value for key, variable in variables.items()}
 
 
 def _mismatch(expected: Mapping[Any, Any], given: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:

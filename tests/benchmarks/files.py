@@ -18,7 +18,7 @@ from tests.benchmarks.sessions import Case, Contender, Operation
 Arrays = dict[str, Any]
 LIMIT = "plain copy"
 SAFE = "safetensors"
-STALL = "save in the background, stall"
+STALL = "stall of a save in the background"
 WHAT = ("save", STALL, "load", "load a part", "describe")
 
 
