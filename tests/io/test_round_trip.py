@@ -235,3 +235,16 @@ def test_types_are_described_shortly():
     assert str(leaf_type(jnp.zeros((2, 3)))) == "float32[2,3]"
     assert str(leaf_type(jax.random.key(0))) == "key<threefry2x32>[2]"
     assert str(leaf_type(True)) == "bool"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "uint8", "complex64", "bfloat16"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0)])
+def test_thousands_of_small_arrays(tmp_path, dtype, shape):
+    rng = np.random.default_rng(0)
+    host = rng.integers(0, 2, (2_037, *shape)).astype(jnp.dtype(dtype))
+    tree = {"many": list(jax.device_put(list(host))), "key": jax.random.key(3)}
+    save(tmp_path / "a.msgpack", tree)
+    loaded = load(tmp_path / "a.msgpack", like=tree)
+    assert jax.random.key_data(loaded["key"]).tolist() == jax.random.key_data(tree["key"]).tolist()
+    assert all(isinstance(x, jax.Array) and x.dtype == dtype for x in loaded["many"])
+    assert np.stack(loaded["many"]).tobytes() == host.tobytes()
