@@ -47,14 +47,14 @@ class Packing:
     groups: tuple[tuple[int, ...], ...]
 
     def __init__(self, values: Sequence[Any]) -> None:
-        groups: dict[Any, list[int]] = {}
+        alike: dict[Any, list[int]] = {}
         for index, value in enumerate(values):
-            kind = _kind(value)
-            place = index if kind is None else 0
-            while len(groups.get((kind, place), ())) == TOGETHER:
-                place += 1
-            groups.setdefault((kind, place), []).append(index)
-        self.groups = tuple(map(tuple, groups.values()))
+            alike.setdefault(_kind(value) or index, []).append(index)
+        self.groups = tuple(
+            tuple(indices[start : start + TOGETHER])
+            for indices in alike.values()
+            for start in range(0, len(indices), TOGETHER)
+        )
         self._hash = hash(self.groups)
 
     def packed(self, values: Sequence[Any] | Mapping[int, Any]) -> list[Any]:

@@ -717,11 +717,9 @@ class TestForeignWritesOfSome:
         "linearize": lambda f: jax.linearize(f, 1.0),
     }
 
-    @pytest.mark.parametrize("used_before", [False, True])
-    @pytest.mark.parametrize("dependent_first", [False, True])
-    @pytest.mark.parametrize("ours", OURS)
-    @pytest.mark.parametrize("theirs", THEIRS)
-    def test_changes_nothing(self, theirs, ours, dependent_first, used_before):
+    @staticmethod
+    def writing(dependent_first):
+        """Two Variables, and a function that writes both, the second with its argument."""
         a, b = fw.Variable(jnp.zeros(2)), fw.Variable(jnp.zeros(2))
 
         def write(x):
@@ -732,6 +730,14 @@ class TestForeignWritesOfSome:
                 b.value = b + x
             return x * 1.0
 
+        return a, b, write
+
+    @pytest.mark.parametrize("used_before", [False, True])
+    @pytest.mark.parametrize("dependent_first", [False, True])
+    @pytest.mark.parametrize("ours", OURS)
+    @pytest.mark.parametrize("theirs", THEIRS)
+    def test_changes_nothing(self, theirs, ours, dependent_first, used_before):
+        a, b, write = self.writing(dependent_first)
         run = self.OURS[ours](write)
         count = 0
         if used_before:
@@ -751,18 +757,10 @@ class TestForeignWritesOfSome:
     @pytest.mark.parametrize("ours", OURS)
     @pytest.mark.parametrize("theirs", THEIRS)
     def test_by_a_closure(self, theirs, ours, dependent_first):
-        a, b = fw.Variable(jnp.zeros(2)), fw.Variable(jnp.zeros(2))
+        a, b, write = self.writing(dependent_first)
 
         def outer(x):
-            def write(_):
-                if dependent_first:
-                    b.value = b + x
-                a.value = a + 1
-                if not dependent_first:
-                    b.value = b + x
-                return x * 1.0
-
-            return self.OURS[ours](write)(1.0)
+            return self.OURS[ours](lambda _: write(x))(1.0)
 
         before = a.value, b.value
         with pytest.raises(fw.TraceError, match="is written inside a JAX transform"):
