@@ -9,7 +9,7 @@ from typing import Any
 from weakref import ref
 
 from framework.transforms.jit import Jit
-from framework.transforms.roots import WeakCall
+from framework.transforms.roots import WeakCall, parts_of
 
 __all__ = ["compiled", "compiled_in_parts"]
 
@@ -18,11 +18,14 @@ _jits: dict[Any, tuple[Jit, list[Any]]] = {}
 
 def _run(run: Callable[..., Any], options: Any, count: int, *calls_and_operands: Any) -> Any:
     calls, operands = calls_and_operands[:count], calls_and_operands[count:]
-    return run(tuple(call.get() for call in calls), *operands, *options)
+    return run(tuple(call.get() for call in calls), operands, *options)
 
 
 def compiled(
-    run: Callable[..., Any], funs: tuple[Callable[..., Any], ...], operands: Any, *options: Any
+    run: Callable[..., Any],
+    funs: tuple[Callable[..., Any], ...],
+    operands: tuple[Any, ...],
+    *options: Any,
 ) -> Any:
     """Run a construct compiled, from a cache that forgets functions and objects when they die.
 
@@ -32,7 +35,7 @@ def compiled(
         operands: Any arguments.
         *options: Hashable.
     """
-    return _jit_of(run, funs, options)(operands)
+    return _jit_of(run, funs, options)(*operands)
 
 
 @contextmanager
@@ -46,7 +49,8 @@ def compiled_in_parts(
     """Run a construct by several calls that are one to others: an error undoes them all.
 
     Args:
-        run: Takes the functions, the operands, those whose buffers it may reuse, and the options.
+        run: Takes the functions, a pair of the operands and of those whose buffers it may reuse,
+            and the options.
         funs: The user's functions; bound methods of one object are one function.
         operands: Like those of the calls.
         donated: Like those of the calls.
@@ -66,15 +70,16 @@ def compiled_in_parts(
 
 
 def _jit_of(run: Any, funs: tuple[Any, ...], options: Any, **jit_options: Any) -> Jit:
-    calls = tuple(map(WeakCall, funs))
-    key = (run, calls, options)
+    parts = [parts_of(fun) for fun in funs]
+    # An entry goes before what its key is made of, so no other object can come to have that id.
+    key = (run, options, *[tuple(map(id, of_one)) for of_one in parts])
     found = _jits.get(key)
     if found is None:
-        fun = functools.partial(_run, run, options, len(calls), *calls)
+        fun = functools.partial(_run, run, options, len(funs), *map(WeakCall, funs))
         jitted = Jit(fun, watch_values=True, **jit_options)
 
         def forget(_: Any) -> None:
             _jits.pop(key, None)
 
-        found = _jits[key] = (jitted, [ref(x, forget) for call in calls for x in call.parts()])
+        found = _jits[key] = (jitted, [ref(x, forget) for of_one in parts for x in of_one])
     return found[0]

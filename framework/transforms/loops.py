@@ -195,8 +195,9 @@ def _display_of_parts(
     bar: ProgressBar | None, operands: Any, unroll: int | bool, length: int | None
 ) -> Display | None:
     """Where a loop that may run in parts shows progress."""
-    debugged = jax.config.jax_debug_nans or jax.config.jax_debug_infs
-    if bar is None or debugged or unroll not in (1, False):
+    if bar is None or unroll not in (1, False):
+        return None
+    if jax.config.jax_debug_nans or jax.config.jax_debug_infs:
         return None
     return bar.start(steps) if (steps := length_of(operands, length)) else None
 

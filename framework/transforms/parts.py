@@ -108,13 +108,12 @@ def _typed_as(x: Any, later: Any) -> Any:
 def _part(
     funs: tuple[Any, ...],
     operands: Any,
-    room: list[Any],
     body_of: Callable[[Body], Body],
     total: int,
     reverse: bool,
 ) -> Any:
     """Some steps of a scan: from a number up to another, both known only when it runs."""
-    carry, xs, number, stop = operands
+    (carry, xs, number, stop), room = operands
     steps = Steps(body_of(funs[0]), carry)
 
     def run(state: State) -> tuple[Any, list[Any]]:

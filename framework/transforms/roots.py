@@ -17,7 +17,7 @@ from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.variable import Variable
 from framework.transforms.contents import Contents, can_change, holds_objects
 
-__all__ = ["Binding", "WeakCall", "roots_of"]
+__all__ = ["Binding", "WeakCall", "parts_of", "roots_of"]
 
 # How many plain Python objects deep to look for nodes: a trainer that holds a model, say.
 MAX_DEPTH = 4
@@ -46,41 +46,29 @@ class Binding(NamedTuple):
     contents: Contents | None
 
 
+def parts_of(fun: Any) -> tuple[Any, ...]:
+    """A function; or that of a bound method, and the object that it is bound to."""
+    owner = None if type(fun) is types.FunctionType else getattr(fun, "__self__", None)
+    inner = None if owner is None else getattr(fun, "__func__", None)
+    return (fun,) if inner is None else (inner, owner)
+
+
 class WeakCall:
-    """A function or bound method, referred to weakly; equal if it is of the same living objects.
+    """A function or bound method, referred to weakly.
 
     Args:
         fun: Any callable.
     """
 
-    __slots__ = ("_fun", "_self", "name")
+    __slots__ = ("_parts",)
 
     def __init__(self, fun: Any) -> None:
-        owner = getattr(fun, "__self__", None)
-        inner = getattr(fun, "__func__", None)
-        self.name: str = getattr(fun, "__name__", type(fun).__name__)
-        if owner is None or inner is None:
-            self._fun, self._self = Handle(fun), None
-        else:
-            self._fun, self._self = Handle(inner), Handle(owner)
+        self._parts = tuple(map(Handle, parts_of(fun)))
 
     def get(self) -> Any:
         """The callable."""
-        fun = self._fun.target()
-        return fun if self._self is None else fun.__get__(self._self.target())
-
-    def parts(self) -> list[Any]:
-        """The function, and the object that it is bound to."""
-        parts = (self._fun,) if self._self is None else (self._fun, self._self)
-        return [part.target() for part in parts]
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(other) is WeakCall and self._fun == other._fun and self._self == other._self
-        )
-
-    def __hash__(self) -> int:
-        return hash((self._fun, self._self))
+        fun, *owner = (part.target() for part in self._parts)
+        return fun.__get__(*owner) if owner else fun
 
 
 def roots_of(
@@ -173,9 +161,10 @@ class _Search:
         if depth > MAX_DEPTH or _package(fun) in (*_SKIPPED_PACKAGES, _OURS):
             return False
         found = False
-        for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
+        cells = zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True)
+        for index, (name, cell) in enumerate(cells):
             if _is_filled(cell):
-                weakly = functools.partial(_closure_value, ref(fun), name)
+                weakly = functools.partial(_closure_value, ref(fun), index)
                 place = weakly if self.watch_values else cell
                 found |= self.visit_binding(name, place, cell.cell_contents, depth)
         for name in _global_names(fun.__code__):
@@ -228,9 +217,8 @@ def _default(fun: Callable[[], Any], name: str) -> Any:
     return _defaults(fun())[name]
 
 
-def _closure_value(fun: Callable[[], Any], name: str) -> Any:
-    found = fun()
-    return found.__closure__[found.__code__.co_freevars.index(name)].cell_contents
+def _closure_value(fun: Callable[[], Any], index: int) -> Any:
+    return fun().__closure__[index].cell_contents
 
 
 def _is_filled(cell: types.CellType) -> bool:

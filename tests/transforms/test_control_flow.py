@@ -245,7 +245,7 @@ class TestForLoop:
         for _ in range(3):
             fw.for_loop(a.step, jnp.ones(2))
         assert a.count.value == 6
-        assert len([key for key in compiled._jits if key[1][0].parts()[-1] is a]) == 1
+        assert len([key for key in compiled._jits if key[-1][-1] == id(a)]) == 1
 
 
 class TestScan:
