@@ -42,19 +42,17 @@ class CopyMixin(Node):
         """
         graph = graph_of(self)
         with no_garbage_collection():
-            return rebuild(graph.structure, list(map(_copied, graph.live_leaves())))
+            return rebuild(graph.structure, _copies(graph.live_leaves()))
 
     def __copy__(self) -> Self:
         return self.clone()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         graph = graph_of(self)
-        leaves: list[Any] = []
-        for leaf in graph.live_leaves():
-            twin = memo.get(id(leaf))
-            if twin is None:
-                twin = memo[id(leaf)] = _copied(leaf)
-            leaves.append(twin)
+        originals = graph.live_leaves()
+        new = [leaf for leaf in originals if id(leaf) not in memo]
+        memo.update(zip(map(id, new), _copies(new), strict=True))
+        leaves = [memo[id(leaf)] for leaf in originals]
         nodes = graph.live_nodes()
 
         def copied_static(value: Any) -> Any:
@@ -121,7 +119,13 @@ def _state(node: Any) -> tuple[str | None, dict[str, Any]]:
     return node._meta.name or node._meta.wanted_name, attributes
 
 
-def _copied(leaf: Any) -> Any:
-    if isinstance(leaf, Variable):
-        return leaf.__copy__()
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+def _copies(leaves: list[Any]) -> list[Any]:
+    """Copies of Variables, which the rebuilding tells where they were made, and of arrays."""
+    return [
+        leaf.tree_unflatten(leaf._meta, (leaf.value,))
+        if isinstance(leaf, Variable)
+        else leaf.copy()
+        if isinstance(leaf, np.ndarray)
+        else leaf
+        for leaf in leaves
+    ]

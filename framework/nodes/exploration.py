@@ -6,7 +6,7 @@ many nodes, much time goes into fetching them from memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
@@ -38,7 +38,6 @@ class Exploration:
         signatures: Their signatures.
         variables: The Variables that they hold as attributes, node by node; then those in
             containers, in the order of the walk.
-        variable_refs: Weak references to these.
         contained: The holder and keys of those Variables that are in containers; the holder is -1
             for a root container.
         groups: Meetings of nodes side by side: index of the holder, keys to all of them or None,
@@ -50,12 +49,10 @@ class Exploration:
 
     def __init__(self, root: Any, canonical: bool = False, handles_up_to: int = -1) -> None:
         self.nodes: list[Any] = []
-        self.node_refs: list[ref[Any]] = []
         self.index: dict[Meta, int] = {}
         self.names: list[str | None] = []
         self.signatures: list[Signature] = []
         self.variables: list[Any] = []
-        self.variable_refs: list[ref[Any]] = []
         self.contained: list[tuple[int, Any]] = []
         self.groups: list[tuple[int, Any, Sequence[Any]]] = []
         self.met: list[int] = []
@@ -63,41 +60,50 @@ class Exploration:
         self.watches = Watches()
         self._canonical, self._handles_up_to = canonical, handles_up_to
         self._in_containers: list[Any] = []
-        self._holders: list[int] = []
+        self._watched: list[tuple[int, str, Any, int, bool]] = []
+        # What was found below the nodes of one level, in the order of the groups.
+        self._below: list[Any] = []
         self._visit(root, KIND_OF_TYPE[type(root)], -1, (None,))
-        for position in self._holders:  # Grows while we go.
-            self._look_into(position)
+        while self._below:
+            below, self._below = self._below, []
+            for position in self._meet(below):
+                self._look_into(position)
         self.variables += self._in_containers
-        self.variable_refs += map(ref, self._in_containers)
+        self.node_refs = list(map(ref, self.nodes))
+        for holder, key, value, kind, nested in self._watched:
+            self.watches.add(self.node_refs[holder], key, value, kind, nested)
 
-    def _meet(self, nodes: Iterable[Any]) -> None:
-        """Take in nodes that stand side by side. The hot loop of all walks."""
-        index, met, names, signatures = self.index, self.met, self.names, self.signatures
-        variables, variable_refs = self.variables, self.variable_refs
+    def _meet(self, found: list[Any]) -> list[int]:
+        """Take in the nodes of one level. The hot loop of all walks.
+
+        Returns:
+            The new ones in which there may be more.
+        """
+        index, met, nodes = self.index, self.met, self.nodes
+        names, signatures, variables = self.names, self.signatures, self.variables
         canonical, handles_up_to = self._canonical, self._handles_up_to
-        for node in nodes:
+        holders: list[int] = []
+        for node in found:
             # The bookkeeping stands for the node, whose class may define what is equal.
             meta = node._meta
             position = index.get(meta)
             if position is None:
                 if meta.serial <= handles_up_to:
                     continue
-                position = index[meta] = len(index)
+                position = index[meta] = len(nodes)
                 attributes = attributes_of(node) if node._slot_names else node.__dict__
                 signature = meta.signature
                 if signature is None or signature.count != len(attributes):
                     signature = signature_at(node, attributes)
-                self.nodes.append(node)
-                self.node_refs.append(ref(node))
+                nodes.append(node)
                 names.append(meta.name)
                 signatures.append(signature)
                 for key in signature.variable_keys if canonical else signature.own_keys:
-                    variable = attributes[key]
-                    variables.append(variable)
-                    variable_refs.append(ref(variable))
+                    variables.append(attributes[key])
                 if signature.holding:
-                    self._holders.append(position)
+                    holders.append(position)
             met.append(position)
+        return holders
 
     def _look_into(self, position: int) -> None:
         """Visit the attributes of a node in which there may be more."""
@@ -116,7 +122,7 @@ class Exploration:
             self._visit_container(value, kind, holder, keys)
         elif kind == Kind.NODE:
             self.groups.append((holder, keys[:-1] or None, keys[-1:]))
-            self._meet((value,))
+            self._below.append(value)
         elif kind == Kind.VARIABLE:
             self._in_containers.append(value)
             self.contained.append((holder, keys))
@@ -134,7 +140,7 @@ class Exploration:
         kinds = kinds_among(children)
         if kinds == ONLY_NODES:
             self.groups.append((holder, keys, below))
-            self._meet(children)
+            self._below += children
         elif not kinds.isdisjoint(Kind.MET):
             for key, child in zip(below, children, strict=True):
                 self._visit(child, KIND_OF_TYPE[type(child)], holder, (*keys, key))
@@ -145,4 +151,4 @@ class Exploration:
     ) -> None:
         # What is inside of another container is watched with that.
         if holder >= 0 and len(keys) == 1:
-            self.watches.add(self.node_refs[holder], keys[0], value, kind, nested)
+            self._watched.append((holder, keys[0], value, kind, nested))

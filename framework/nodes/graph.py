@@ -9,7 +9,6 @@ from weakref import WeakValueDictionary, ref
 
 from framework.nodes.collectors import Collector, References
 from framework.nodes.frames import next_serial
-from framework.nodes.handles import Handle
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.signature import Signature, signature_of
 from framework.nodes.structure import Structure
@@ -55,33 +54,41 @@ changes = _Changes()
 
 
 class Meta:
-    """The bookkeeping of one node."""
+    """The bookkeeping of one node.
 
-    # Defaults stand in the class, so that making one of many nodes sets two attributes at most.
-    name: str | None = None
-    wanted_name: str | None = None
-    # The JAX trace in which the node was made; None outside of all traces.
-    home: object | None = None
-    serial: int
-    # The numbers of the last changes of the node, as in `changes`.
-    changed: int = 0
-    moved: int = 0
-    # What attributes the node has, as far as known.
-    signature: Signature | None = None
-    graph: Graph | None = None
-    # What stands for arrays in a rebuilt node, by the keys to it.
-    stand_ins: dict[Any, Any] | None = None
-    members: Snapshot | None = None
-    handle: Handle | None = None
-    # The batch that the node is being pickled in.
-    batch: ref[Any] | None = None
-    # The object that first took this node as an attribute; only error messages read it.
-    owner: ref[Any] | None = None
+    Attributes:
+        serial: When the node was made: what is younger than a frame was made inside of it.
+        home: The JAX trace in which the node was made; None outside of all traces.
+        name: Its name, once it has one.
+        wanted_name: The name to take if it is free.
+        changed: The number of the last change of an attribute, as in `changes`.
+        moved: The number of the last that was not between static values.
+        signature: What attributes the node has, as far as known.
+        stand_ins: What stands for arrays in a rebuilt node, by the keys to it.
+        graph: The last walk from here.
+        members: The last exploration from here.
+        batch: The batch that the node is being pickled in.
+        owner: The object that first took this node as an attribute; only error messages read it.
+    """
+
+    # Slots, since there are as many of these as nodes, and a dictionary each would be larger.
+    __slots__ = (
+        "batch", "changed", "graph", "home", "members", "moved", "name", "owner", "serial",
+        "signature", "stand_ins", "wanted_name",
+    )  # fmt: skip
 
     def __init__(self, home: object | None) -> None:
         self.serial = next_serial()
-        if home is not None:
-            self.home = home
+        self.home = home
+        self.name: str | None = None
+        self.wanted_name: str | None = None
+        self.changed = self.moved = 0
+        self.signature: Signature | None = None
+        self.stand_ins: dict[Any, Any] | None = None
+        self.graph: Graph | None = None
+        self.members: Snapshot | None = None
+        self.batch: ref[Any] | None = None
+        self.owner: ref[Any] | None = None
 
 
 rebuilt_roots: WeakValueDictionary[int, Any] = WeakValueDictionary()

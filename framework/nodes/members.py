@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from framework.nodes.collection import no_garbage_collection
 from framework.nodes.exploration import Exploration
@@ -41,7 +42,7 @@ class Members(Snapshot):
         self.views = found.views
         self.tables: dict[Any, Any] = {}
         self._groups, self._met = found.groups, found.met
-        self._variables = found.variable_refs
+        self._variables = list(map(ref, found.variables))
 
     def edges(self) -> list[tuple[int, Any, int]]:
         """Every meeting of a node: index of the holder, keys, index of the node."""

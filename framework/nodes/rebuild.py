@@ -14,7 +14,6 @@ from framework.nodes.graph import Graph, Meta, rebuilt_roots
 from framework.nodes.handles import weak_all
 from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 from framework.nodes.records import Record, variable_indices
-from framework.nodes.signature import Signature
 from framework.nodes.stand_ins import MAY_STAND_IN, remember_stand_ins
 from framework.nodes.static import Static
 from framework.nodes.structure import Structure
@@ -25,17 +24,13 @@ from framework.nodes.watches import Watches
 __all__ = ["Rebuild", "allocate", "rebuild"]
 
 
-def allocate(
-    cls: type[Any],
-    home: object | None = None,
-    wanted_name: str | None = None,
-    signature: Signature | None = None,
-) -> Any:
+_new = object.__new__
+
+
+def allocate(cls: type[Any]) -> Any:
     """Make an empty node, without calling its constructor."""
-    node = object.__new__(cls)
-    meta = node.__dict__["_meta"] = Meta(home)
-    meta.wanted_name = wanted_name
-    meta.signature = signature
+    node = _new(cls)
+    node.__dict__["_meta"] = Meta(None)
     return node
 
 
@@ -77,14 +72,32 @@ class Rebuild:
         self.copy_static = copy_static
         self.outside = outside
         self.watches = Watches()
-        self.home = home = current_trace()
+        self.home = current_trace()
+        self.nodes: list[Any] = []
+        self._unfilled: list[tuple[Any, Record]] = []
         with no_garbage_collection():
-            self.nodes: list[Any] = [
-                allocate(head.cls, home, name, head)
-                for (head, _, _), name in zip(structure.records, structure.names, strict=True)
-            ]
-        for index, node in self.existing.items():
-            self.nodes[index] = node
+            self._make_nodes()
+
+    def _make_nodes(self) -> None:
+        """Make all nodes, and fill those at once that hold Variables of their own and no more."""
+        structure, leaves, existing, home = self.structure, self.leaves, self.existing, self.home
+        nodes, unfilled = self.nodes, self._unfilled
+        for record, name in zip(structure.records, structure.names, strict=True):
+            if existing and (node := existing.get(len(nodes))) is not None:
+                nodes.append(node)
+                continue
+            head, start, codes = record
+            node = _new(head.cls)
+            attributes = node.__dict__
+            meta = attributes["_meta"] = Meta(home)
+            meta.wanted_name = name
+            meta.signature = head
+            nodes.append(node)
+            if codes or type(start) is not int or node._slot_names:
+                unfilled.append((node, record))
+            else:
+                for key, position in head.positions:
+                    attributes[key] = leaves[start + position]
 
     def run(self) -> Any:
         """Fill the nodes.
@@ -93,11 +106,9 @@ class Rebuild:
             The root.
         """
         with no_garbage_collection():
-            structure, nodes, existing = self.structure, self.nodes, self.existing
-            fill = self.fill
-            for index, record in enumerate(structure.records):
-                if index not in existing:
-                    fill(nodes[index], record)
+            structure = self.structure
+            for node, record in self._unfilled:
+                self._fill(node, record)
             root = self.value(*structure.root)
             if structure.partial:
                 return root
@@ -106,7 +117,7 @@ class Rebuild:
             if structure.root[0] == Kind.NODE:
                 rebuilt_roots[id(root)] = root
                 # A partial copy is not all that the structure says.
-                if not existing and self.copy_static is None:
+                if not self.existing and self.copy_static is None:
                     root._meta.graph = self.graph()
             return root
 
@@ -141,15 +152,9 @@ class Rebuild:
             if isinstance(leaf, Variable) and isinstance(other, Variable):
                 leaf._accompany(other, role)
 
-    def fill(self, node: Any, record: Record) -> None:
+    def _fill(self, node: Any, record: Record) -> None:
         """Set the attributes of one node."""
-        head, start, codes = record
-        if type(start) is int and not codes and not head.cls._slot_names:
-            # Nothing but Variables of its own: what the rest would do, without any lists.
-            attributes, leaves = node.__dict__, self.leaves
-            for key, position in head.positions:
-                attributes[key] = leaves[start + position]
-            return
+        head, _, codes = record
         values = [self.leaves[index] for index in variable_indices(record)]
         values += codes
         above = len(head.variable_keys)

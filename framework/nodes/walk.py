@@ -85,9 +85,7 @@ class _Walk:
             self.arrays,
             partial=self.partial,
         )
-        as_found = not (self.shared or found.contained or len(self.leaves) > len(self.distinct))
-        leaf_refs = found.variable_refs if as_found else weak_all(self.leaves)
-        return Graph(structure, found.node_refs, found.watches, leaf_refs)
+        return Graph(structure, found.node_refs, found.watches, weak_all(self.leaves))
 
     def records(self) -> list[Record]:
         """Code the attributes of all nodes."""
