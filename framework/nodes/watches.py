@@ -19,20 +19,20 @@ from framework.nodes.kinds import KIND_OF_TYPE, Kind, kinds_among
 __all__ = ["Watch", "Watches"]
 
 _kind_of = KIND_OF_TYPE.__getitem__
+# From so many lists on, it pays to compare them all at once.
+_MANY = 16
 
 
 class Watches:
     """What the containers held that the nodes of a graph have as attributes.
 
-    Lists of objects are the common case, and are compared all at once.
+    Lists of objects are the common case, and are compared without a call for each of them.
     """
 
-    __slots__ = ("_items", "_lists", "_others", "_shapes")
+    __slots__ = ("_lists", "_others")
 
     def __init__(self) -> None:
-        self._lists: list[tuple[ref[Any], str]] = []
-        self._shapes: list[tuple[type, int]] = []
-        self._items: list[ref[Any]] = []
+        self._lists: list[tuple[ref[Any], str, type, list[ref[Any]]]] = []
         self._others: list[tuple[ref[Any], str, Watch]] = []
 
     def add(self, node: ref[Any], attribute: str, value: Any, kind: int, nested: bool) -> None:
@@ -53,36 +53,38 @@ class Watches:
             except TypeError:
                 pass
             else:
-                self._items += items
-                self._lists.append((node, attribute))
-                self._shapes.append((type(value), len(items)))
+                self._lists.append((node, attribute, type(value), items))
                 return
         self._others.append((node, attribute, Watch(value, kind)))
 
     def hold(self) -> bool:
         """Tell whether all containers still hold the same objects."""
-        if self._lists and not self._lists_hold():
-            return False
+        if len(self._lists) > _MANY:
+            if not self._lists_hold():
+                return False
+        else:
+            for node, attribute, cls, items in self._lists:
+                held: Any = getattr(node(), attribute, None)
+                if type(held) is not cls or len(held) != len(items):
+                    return False
+                if items and not all(map(is_, map(call, items), held)):
+                    return False
         for node, attribute, watch in self._others:
             if not watch.matches(getattr(node(), attribute, None)):
                 return False
         return True
 
     def _lists_hold(self) -> bool:
-        if len(self._lists) == 1:  # At a step of a small model, the time for this one counts.
-            ((node, attribute),) = self._lists
-            held: Any = getattr(node(), attribute, None)
-            cls, length = self._shapes[0]
-            if type(held) is not cls or len(held) != length:
-                return False
-            return all(map(is_, map(call, self._items), held))
-        lists = [getattr(node(), attribute, None) for node, attribute in self._lists]
+        """The same for many lists, all at once."""
+        lists: Any = [getattr(node(), attribute, None) for node, attribute, _, _ in self._lists]
+        shapes = [(cls, len(items)) for _, _, cls, items in self._lists]
         try:
-            if [(type(held), len(held)) for held in lists] != self._shapes:  # pyright: ignore[reportArgumentType]
+            if [(type(held), len(held)) for held in lists] != shapes:
                 return False
         except TypeError:  # Something else took the place of a list.
             return False
-        return all(map(is_, map(call, self._items), chain.from_iterable(lists)))  # pyright: ignore[reportArgumentType]
+        items = chain.from_iterable([items for _, _, _, items in self._lists])
+        return all(map(is_, map(call, items), chain.from_iterable(lists)))
 
 
 class Watch:

@@ -464,6 +464,9 @@ class TestCache:
         "ordered dict": lambda n: n.ordered.move_to_end("a"),
         "default dict": lambda n: n.default[3].append(7),
         "node list": lambda n: n.nodes_.append(Dense(n=7)),
+        "node list item replaced": lambda n: n.nodes_.__setitem__(0, Dense(n=7)),
+        "node list emptied": lambda n: n.nodes_.clear(),
+        "list behind the back": lambda n: vars(n).update(nodes_=[*n.nodes_]),
         "node dict": lambda n: n.node_dict.pop("a"),
         "var list": lambda n: n.var_list.__setitem__(slice(0, 1), [Variable(7)]),
         "var dict": lambda n: n.var_dict.pop("a"),
@@ -479,8 +482,11 @@ class TestCache:
     }
 
     @staticmethod
-    def model():
+    def model(lists=0):
         net = Net()
+        net.more = tuple(NodeList([Plain()]) for _ in range(lists))
+        for each in net.more:
+            each[0].below = [Variable(1)]
         net.numbers = [1, 2]
         net.deep = {"x": [Plain(), []], "y": 3}
         net.deep["x"][0].mean = jnp.ones(2)
@@ -499,14 +505,15 @@ class TestCache:
 
     @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
     @pytest.mark.parametrize("rebuilt", [False, True], ids=["made", "rebuilt"])
-    def test_is_noticed(self, change, rebuilt):
-        net = self.model()
+    @pytest.mark.parametrize("lists", [0, 20])
+    def test_is_noticed(self, change, rebuilt, lists):
+        net = self.model(lists)
         if rebuilt:
             net = jax.tree.map(lambda x: x, net)
         before, seen = jax.tree.structure(net), list(net.vars().values())
         assert jax.tree.structure(net) == before
         change(net)
-        fresh = self.model()
+        fresh = self.model(lists)
         change(fresh)
         after = jax.tree.structure(net)
         assert after == jax.tree.structure(fresh)
@@ -517,6 +524,7 @@ class TestCache:
             self.CHANGES["array replaced"], self.CHANGES["array replaced below"],
             self.CHANGES["variable replaced"], self.CHANGES["collector replaced"],
             self.CHANGES["var list"], self.CHANGES["custom child"],
+            self.CHANGES["node list item replaced"],
         )  # fmt: skip
         del seen
 
