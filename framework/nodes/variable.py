@@ -17,7 +17,7 @@ from framework.nodes.array import ArrayLike, ArrayOps
 from framework.nodes.frames import active, concrete, current_trace, is_tracer, local, next_serial
 from framework.nodes.handles import Handle
 from framework.nodes.lines import note_line
-from framework.nodes.loan import Loan
+from framework.nodes.loan import Loan, put
 from framework.nodes.values import (
     cast_to,
     checked_axis_names,
@@ -149,16 +149,11 @@ class Variable(ArrayOps):
     def _value(self) -> Any:
         """What is in the cell, whatever transform is active."""
         held = self._held
-        if type(held) is Loan:
-            held.recall()
-            held = self._held
-        return held
+        return held.give(self) if type(held) is Loan else held
 
     @_value.setter
     def _value(self, value: Any) -> None:
-        if type(self._held) is Loan:
-            self._held.recall()
-        self._held = value
+        put(self, value)
 
     def _store(self, value: Any) -> None:
         """Write a checked value into the frame that tracks this Variable, else into the cell."""

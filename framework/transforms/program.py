@@ -160,6 +160,8 @@ class Program:
                 jax.block_until_ready((out, new))
                 return written, out, new
             loan = self._loan
+            if loan is not None and loan.given:
+                loan.take(gather_for_donation)
             state = None if loan is None else loan.state
             if state is None:
                 state = self._gathered()
@@ -172,9 +174,7 @@ class Program:
         finally:
             self._running = False
         self._first = None
-        if loan is not None and loan.state is state:
-            loan.state = new
-        else:
+        if loan is None or not loan.renew(state, new):
             self._loan = loan = Loan(self._lent, new, packing and packing.unpacked)
             loan.lend()
         return [v() for v in self._stored], out, stored
