@@ -107,15 +107,25 @@ def test_growth_is_drawn(row: Row, tmp_path: Path):
 @pytest.mark.parametrize(
     ("ours", "limit", "expected"),
     [
-        (1.0, 1.0, "holds"),
-        (1.0, 0.5, "misses: 2.00 > 1.10 limit"),
-        (1.1, 1.0, "holds"),
-        (0.0, 0.0, "holds"),
+        ([1.0], [1.0], "holds"),
+        ([1.0], [0.5], "misses: 2.00 > 1.10 limit"),
+        ([1.1], [1.0], "holds"),
+        ([0.0], [0.0], "holds"),
+        # Half the distance between the quartiles is 10 % of the median here.
+        ([0.96, 1.2, 1.44], [1.0], "misses within the spread: 1.20 > 1.10 limit"),
+        ([0.96, 1.2, 1.44], [0.8, 1.0, 1.2], "misses within the spread: 1.20 > 1.10 limit"),
+        ([1.04, 1.3, 1.56], [0.8, 1.0, 1.2], "misses: 1.30 > 1.10 limit"),
     ],
 )
-def test_verdict(ours: float, limit: float, expected: str):
-    cells = {"ours": Sample([ours]), "limit": Sample([limit]), "peer": Absent("not installed")}
+def test_verdict(ours: list[float], limit: list[float], expected: str):
+    cells = {"ours": Sample(ours), "limit": Sample(limit), "peer": Absent("not installed")}
     assert report.verdict(Row("", "", "s", cells, {"limit": 1.1, "peer": 1.0})) == expected
+
+
+def test_a_verdict_tells_what_is_sure_from_what_is_not():
+    cells = {"ours": Sample([0.8, 1.0, 1.2]), "near": Sample([0.95]), "far": Sample([0.5])}
+    verdict = report.verdict(Row("", "", "s", cells, dict.fromkeys(cells, 1.0)))
+    assert verdict == "misses: 2.00 > 1.00 far; misses within the spread: 1.05 > 1.00 near"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ garbage collector knows of the others. The processes live side by side and take 
 milliseconds, so that whatever else the machine does befalls all of them.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,11 @@ class Row:
         if ours.median == theirs.median:
             return 1.0
         return ours.median / theirs.median if theirs.median else None
+
+    def spread(self, name: str) -> float:
+        """By what part the ratio may be another one, going by the spread of both figures."""
+        both = next(iter(self.cells.values())), self.cells[name]
+        return math.hypot(*(cell.spread for cell in both if isinstance(cell, Sample)))
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,7 @@ class Contest:
             if case.size > contender.largest and not patient:
                 self.absent[name] = Absent(f"not run above {contender.largest:,}")
                 continue
-            processes = case.processes if name in list(contenders)[:2] else 1
-            self.sessions += [(name, Remote(contender, case)) for _ in range(processes)]
+            self.sessions += [(name, Remote(contender, case)) for _ in range(case.processes)]
         for name, session in list(self.sessions):
             try:
                 session.open()

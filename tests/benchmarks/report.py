@@ -30,7 +30,8 @@ Every figure is the median of runs in turns with all others of its row, on the s
 results compared before. Behind ± is half the distance between the quartiles, in percent of the
 median. **In bold our own figure.** In the other columns: *our figure divided by theirs*, so below
 1.00 we are ahead, and theirs in brackets. The first of them is the limit. The last column says
-whether the row holds what is asked of it, and what it misses.
+whether the row holds what is asked of it, and what it misses: within the spread where both spreads
+together, as the root of the sum of their squares, are larger than the miss.
 """
 
 
@@ -103,7 +104,7 @@ def verdict(row: Row) -> str:
     ours = next(iter(row.cells.values()))
     if isinstance(ours, Absent):
         return "misses: there is none" if str(ours) == "—" else f"misses: {ours}"
-    judged, missed = 0, list[str]()
+    judged, missed, close = 0, list[str](), list[str]()
     for name, target in row.targets.items():
         ratio = row.ratio(name)
         if name == next(iter(row.cells)) or ratio is None or math.isinf(target):
@@ -111,9 +112,11 @@ def verdict(row: Row) -> str:
         judged += 1
         # Judged as it is printed.
         if round(ratio, 2) > target:
-            missed.append(f"{ratio:.2f} > {target:.2f} {name}")
-    if missed:
-        return f"misses: {', '.join(missed)}"
+            by_chance = ratio <= target * (1 + row.spread(name))
+            (close if by_chance else missed).append(f"{ratio:.2f} > {target:.2f} {name}")
+    if missed or close:
+        found = {"misses: ": missed, "misses within the spread: ": close}
+        return "; ".join(head + ", ".join(which) for head, which in found.items() if which)
     return "holds" if judged else "—"
 
 

@@ -25,8 +25,8 @@ class Case:
     Attributes:
         title: What the table calls it.
         size: How big it is: abscissa of the plots.
-        processes: How many processes of us and of the limit take part; their times are pooled, for
-            two processes with the same code differ by a few percent.
+        processes: How many processes of each contender take part; their times are pooled, for two
+            processes with the same code differ by a few percent, and each has one first call.
     """
 
     title: str

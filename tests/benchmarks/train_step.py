@@ -34,12 +34,12 @@ def cases(tiny: bool) -> Iterable[Net]:
         yield Net("2 layers", 2, depth=2)
         yield Net("transformer", 0, depth=1, width=8, batch=2, vocabulary=8, tied=True, length=4)
         return
-    yield Net("1 layer", 1, depth=1)
+    yield Net("1 layer", 1, depth=1, processes=3)
     yield Net("10 layers", 10, depth=10, processes=3)
     yield Net("100 layers", 100, depth=100, processes=2)
     yield Net("1,000 layers", 1000, depth=1000)
     yield Net("10 layers, each used 10 times", 0, depth=10, repeats=10)
-    yield Net("10 layers of width 1,024", 0, depth=10, width=1024, batch=64)
+    yield Net("10 layers of width 1,024", 0, depth=10, width=1024, batch=64, processes=2)
     transformer = Net("transformer, 4 blocks of width 128", 0, depth=4, width=128, vocabulary=64)
     yield transformer
     yield replace(transformer, title="the same, first and last layer shared", tied=True)
@@ -76,11 +76,12 @@ later ones. Peak memory is that of the process from before the model was built, 
 imports took.
 
 What holds us off the limit: a call costs 7 µs of Python (guards that nothing has changed, weak
-references to what is read), which shows where a step takes less than 100 µs. Below the limit leads
-what takes work from JAX itself: state stays in the list in which the next call takes it, and with
-`pack_state` eight small arrays share a buffer. Tried and left: all arrays in one buffer (half the
-step, too, but 17 times the time to compile), state flat inside of the optimizer (0.6 of the step,
-but then every optimizer has to know).""",
+references to what is read), which shows where a step takes less than 100 µs; a first call
+finds out what state there is. PyTorch, which is ahead there, compiles nothing. Below the limit
+leads what takes work from JAX itself: state stays in the list in which the next call takes it, and
+with `pack_state` eight small arrays share a buffer. Tried and left: all arrays in one buffer (half
+the step, too, but 17 times the time to compile), state flat inside of the optimizer (0.6 of the
+step, but then every optimizer has to know).""",
     contenders={name: contender(name, library) for name, library in LIBRARIES.items()},
     cases=cases,
     rows=rows,
