@@ -48,8 +48,9 @@ from framework.transforms.autodiff import (
 from framework.transforms.batching import vmap
 from framework.transforms.branches import cond, ifelse, switch
 from framework.transforms.jit import cls_jit, jit
-from framework.transforms.loops import for_loop, scan, while_loop
+from framework.transforms.loops import for_loop, scan
 from framework.transforms.progress import ProgressBar
+from framework.transforms.while_loops import while_loop
 
 __all__ = [
     "BATCH_AXIS",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from framework.errors import CheckpointError
-from framework.io.leaves import dtype_named
+from framework.io.leaf_types import dtype_named
 from framework.io.names import Resolver
 from framework.nodes.children import container_of
 from framework.nodes.collectors import References

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framework.io.layout import LeafInfo
-from framework.io.leaves import Array, LeafType
+from framework.io.leaf_types import Array, LeafType
 from framework.io.paths import resolve
 from framework.io.sources import Source, open_source
 

@@ -15,7 +15,8 @@ import msgpack
 import numpy as np
 
 from framework.errors import CheckpointError
-from framework.io.leaves import Array, Frozen, dtype_named, freeze
+from framework.io.leaf_types import Array, Frozen, dtype_named
+from framework.io.leaves import freeze
 from framework.io.payload import Payload
 
 __all__ = ["read_flax", "starts_like_a_map"]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 import msgpack
 
 from framework.errors import CheckpointError
-from framework.io.leaves import LeafType, check_consistent
+from framework.io.leaf_types import LeafType, check_consistent
 from framework.nodes.collection import no_garbage_collection
 
 __all__ = [

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from framework.errors import CheckpointError
-from framework.io.leaves import Leaf, LeafType, leaf_type
+from framework.io.leaf_types import Leaf, LeafType, leaf_type
 from framework.io.paths import nearest, resolve
 from framework.nodes.variable import Variable
 

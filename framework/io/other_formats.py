@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from framework.errors import CheckpointError
-from framework.io.leaves import Array, Frozen, dtype_named, leaf_type
+from framework.io.leaf_types import Array, Frozen, dtype_named, leaf_type
 from framework.io.payload import INDEX, Payload, pack, unpack
 
 __all__ = ["OTHER_FORMATS", "OtherFormat"]

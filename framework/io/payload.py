@@ -16,7 +16,14 @@ import msgpack
 import numpy as np
 
 from framework.errors import CheckpointError
-from framework.io.leaves import Array, Frozen, LeafType, check_consistent, dtype_named, leaf_type
+from framework.io.leaf_types import (
+    Array,
+    Frozen,
+    LeafType,
+    check_consistent,
+    dtype_named,
+    leaf_type,
+)
 
 __all__ = ["INDEX", "Payload", "pack", "unpack"]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jax import tree_util
 
 from framework.errors import CheckpointError
-from framework.io.leaves import Leaf
+from framework.io.leaf_types import Leaf
 from framework.io.paths import key_of, nested, split
 from framework.nodes.kinds import KIND_OF_TYPE, Kind
 from framework.nodes.leaves import named_leaves

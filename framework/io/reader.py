@@ -25,7 +25,7 @@ from framework.io.layout import (
     unpack_header,
     unpack_preamble,
 )
-from framework.io.leaves import Array, dtype_named
+from framework.io.leaf_types import Array, dtype_named
 from framework.io.sniff import describe_foreign
 
 __all__ = ["CheckpointFile"]

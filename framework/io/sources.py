@@ -15,7 +15,8 @@ from framework.errors import CheckpointError
 from framework.io.atomic import replacing
 from framework.io.flax_msgpack import read_flax, starts_like_a_map
 from framework.io.layout import Header, LeafInfo, starts_like_ours
-from framework.io.leaves import Array, Leaf, freeze_all
+from framework.io.leaf_types import Array, Leaf
+from framework.io.leaves import freeze_all
 from framework.io.other_formats import OTHER_FORMATS
 from framework.io.payload import Payload
 from framework.io.reader import CheckpointFile

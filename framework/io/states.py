@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from framework.errors import CheckpointError
 from framework.io.layout import Header, LeafInfo
-from framework.io.leaves import Frozen, Leaf, decode
+from framework.io.leaf_types import Frozen, Leaf
+from framework.io.leaves import decode
 from framework.io.matching import LoadReport, check, converted, match
 from framework.io.other_formats import OTHER_FORMATS
 from framework.io.paths import nearest, nested, renamer, selector

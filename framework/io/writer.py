@@ -23,7 +23,8 @@ from framework.io.layout import (
     place,
     seal,
 )
-from framework.io.leaves import Array, Leaf, LeafType, host_array, leaf_type
+from framework.io.leaf_types import Array, Leaf, LeafType, leaf_type
+from framework.io.leaves import host_array
 from framework.nodes.collection import no_garbage_collection
 
 __all__ = ["write_file"]

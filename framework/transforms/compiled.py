@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import ref
 
-from framework.transforms.jit import Jit
+from framework.transforms.jitted import Jit
 from framework.transforms.roots import WeakCall, parts_of
 
 __all__ = ["compiled", "compiled_in_parts"]

@@ -11,7 +11,7 @@ from jax import tree_util
 from framework.nodes.frames import Frame, active, local
 from framework.nodes.variable import Variable
 
-__all__ = ["EVERYTHING", "Output", "flatten_by_reference", "functionalize"]
+__all__ = ["EVERYTHING", "Output", "flatten_by_reference", "functionalize", "run_as_one"]
 
 EVERYTHING = sys.maxsize
 """A serial number above all others: every object that exists is passed by reference."""
@@ -36,6 +36,13 @@ def functionalize(
     with frame.active():
         out = fun(*args, **(kwargs or {}))
     return out, frame
+
+
+def run_as_one(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a function as it is, but so that an exception undoes all that it wrote."""
+    out, frame = functionalize(fun, {}, args, kwargs)
+    frame.commit()
+    return out
 
 
 def flatten_by_reference(tree: Any, up_to: int = EVERYTHING) -> tuple[list[Any], Any]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.errors import CheckpointError
-from framework.io.leaves import _DTYPES, leaf_type
+from framework.io.leaf_types import _DTYPES, leaf_type
 from framework.io.states import describe, load, save
 from framework.io.writer import write_file
 from tests.io.comparison import assert_same
