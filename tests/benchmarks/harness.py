@@ -20,9 +20,6 @@ TURN = 0.02
 
 ROUNDS = 15
 
-SHARE = 3.0
-"""Seconds for all timed turns of one contender at one operation."""
-
 TOLERANCE = 1e-4
 """Of the largest entry: float32 after a few steps, summed in another order."""
 
@@ -160,8 +157,12 @@ class Contest:
         for name, contender in contenders.items():
             if case.size > contender.largest and not patient:
                 self.absent[name] = Absent(f"not run above {contender.largest:,}")
-                continue
-            self.sessions += [(name, Remote(contender, case)) for _ in range(case.processes)]
+        names = [name for name in contenders if name not in self.absent]
+        for round_ in range(case.processes):
+            # First calls go by this order, and nobody's is always the first.
+            start = round_ * len(names) // case.processes
+            for name in names[start:] + names[:start]:
+                self.sessions.append((name, Remote(contenders[name], case)))
         for name, session in list(self.sessions):
             try:
                 session.open()
@@ -239,8 +240,9 @@ class Contest:
             assert entrant.first
             seconds = max(entrant.first.later, 1e-7)
             entrant.runs = max(1, min(20, round(TURN / seconds)))
-            fitting = int(SHARE / (entrant.runs * seconds))
-            entrant.rounds = min(self.rounds, max(fitting, min(3, int(4 * SHARE / seconds))))
+            share = self.case.share
+            fitting = int(share / (entrant.runs * seconds))
+            entrant.rounds = min(self.rounds, max(fitting, min(3, int(4 * share / seconds))))
             if not entrant.rounds:
                 # One run is all that there is time for.
                 entrant.times = [seconds]

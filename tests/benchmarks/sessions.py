@@ -27,11 +27,13 @@ class Case:
         size: How big it is: abscissa of the plots.
         processes: How many processes of each contender take part; their times are pooled, for two
             processes with the same code differ by a few percent, and each has one first call.
+        share: Seconds for all timed turns of one contender at one operation.
     """
 
     title: str
     size: int = 1
     processes: int = 1
+    share: float = 3.0
 
 
 @dataclass(frozen=True)

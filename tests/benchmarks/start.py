@@ -47,7 +47,7 @@ def run(code: str) -> str:
 
 
 def cases(tiny: bool) -> Iterable[Case]:
-    return [Start("2 layers", 2) if tiny else Start("10 layers", 10)]
+    return [Start("2 layers", 2) if tiny else Start("10 layers", 10, share=15)]
 
 
 def rows(contest: Contest) -> Iterable[Row]:
