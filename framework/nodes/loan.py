@@ -89,20 +89,21 @@ class Loan:
             self.given.append(position)
             return array
 
-    def take(self, gather: Callable[[list[Any]], list[Any]]) -> None:
-        """Take back what was given.
+    def state_to_take(self, gather: Callable[[list[Any]], list[Any]]) -> list[Any] | None:
+        """The state for the next call, complete with what was given; None if it was called back.
 
         Args:
             gather: Makes arrays of Variables that may be donated.
         """
         with _lock:
-            if self.state is not None:
+            if self.state is not None and self.given:
                 variables: list[Any] = [self.cells[position]() for position in self.given]
                 arrays = gather(variables)
                 for position, variable, array in zip(self.given, variables, arrays, strict=True):
                     self.state[position] = array
                     variable._held = self
                 self.given.clear()
+            return self.state
 
     def recall(self) -> None:
         """Put the arrays back into the cells that still hold the loan."""

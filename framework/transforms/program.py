@@ -160,9 +160,7 @@ class Program:
                 jax.block_until_ready((out, new))
                 return written, out, new
             loan = self._loan
-            if loan is not None and loan.given:
-                loan.take(gather_for_donation)
-            state = None if loan is None else loan.state
+            state = None if loan is None else loan.state_to_take(gather_for_donation)
             if state is None:
                 state = self._gathered()
             packing = self._packing
