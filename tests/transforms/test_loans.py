@@ -19,6 +19,7 @@ import pytest
 
 import framework as fw
 from framework.nodes.loan import Loan
+from framework.transforms.donation import gather_for_donation
 
 
 class Pair(fw.BrainPyObject):
@@ -150,6 +151,22 @@ def test_what_was_put_back_may_be_held_written_or_both(pack_state: bool) -> None
     step(jnp.float32(1))
     assert pair.b.value == 31
     np.testing.assert_array_equal(pair.more[0].value, np.arange(3.0) + 5)
+
+
+def test_a_state_that_was_taken_stays_whole() -> None:
+    variables = [fw.Variable(jnp.full(2, float(i))) for i in range(3)]
+    loan = Loan([weakref.ref(v) for v in variables], [v.value for v in variables])
+    loan.lend()
+    variables[0].value = jnp.full(2, 7.0)
+    assert variables[1].value[0] == 1
+    taken = loan.state_to_take(gather_for_donation)
+    assert taken is not None
+    assert all(type(v._held) is Loan for v in variables)
+    # Somebody looks and somebody writes while the call is under way.
+    assert variables[2].value[0] == 2
+    variables[0].value = jnp.zeros(2)
+    assert [float(x[0]) for x in taken] == [7, 1, 2]
+    assert not loan.renew(taken, taken), "the cells that were looked at hold the loan no more"
 
 
 def test_other_threads_may_look_while_it_runs(pack_state: bool) -> None:
