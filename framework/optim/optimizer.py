@@ -19,7 +19,7 @@ from framework.optim.precision import computation_dtype, real_shape
 from framework.optim.registry import Registry
 from framework.optim.schedulers import Scheduler, count, make_schedule, text_of
 from framework.optim.step import ACCUMULATED, MASTER, How, step
-from framework.transforms.functionalize import functionalize
+from framework.transforms.functionalize import run_as_one
 
 __all__ = ["Optimizer"]
 
@@ -221,8 +221,7 @@ class Optimizer(Registry):
                 ``nonfinite="raise"`` and outside of a trace. Nothing is changed then.
         """
         gradients = matched(self.vars_to_train, self.frozen, grads)
-        _, frame = functionalize(self._update, {}, (gradients,))
-        frame.commit()
+        run_as_one(self._update, gradients)
 
     def raise_if_skipped(self) -> None:
         """Raise if steps were skipped since gradients were not finite.

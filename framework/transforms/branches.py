@@ -13,7 +13,7 @@ from framework.nodes.array import raw
 from framework.nodes.frames import is_tracer
 from framework.transforms.body import Body, State, arrays_in, settled
 from framework.transforms.deprecated import warn_declared_state
-from framework.transforms.functionalize import Output, flatten_by_reference, functionalize
+from framework.transforms.functionalize import Output, flatten_by_reference, run_as_one
 
 __all__ = ["cond", "ifelse", "switch"]
 
@@ -147,9 +147,7 @@ def _branch(index: Any, branches: Sequence[Any], operands: Any) -> Any:
     funs = tuple(fun if callable(fun) else _constant(fun) for fun in branches)
     if not is_tracer(index):
         # As a frame of its own, so that an exception leaves no half of it.
-        out, frame = functionalize(lambda: arrays_in(funs[int(index)](*args)), {})
-        frame.commit()
-        return out
+        return run_as_one(lambda: arrays_in(funs[int(index)](*args)))
     leaves, treedef = flatten_by_reference(args)
 
     def pure(fun: Callable[..., Any], state: State) -> Callable[..., Any]:

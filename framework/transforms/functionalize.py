@@ -38,7 +38,7 @@ def functionalize(
     return out, frame
 
 
-def run_as_one(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def run_as_one(fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Run a function as it is, but so that an exception undoes all that it wrote."""
     out, frame = functionalize(fun, {}, args, kwargs)
     frame.commit()

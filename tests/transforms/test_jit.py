@@ -889,6 +889,11 @@ class TestModes:
         assert seen == [2, 4, 8]
         assert net.count.value == 2
 
+    def test_disable_jit_and_an_argument_called_fun(self):
+        double = fw.jit(lambda fun: 2 * fun)
+        with jax.disable_jit():
+            assert double(fun=2) == 4
+
     def test_disable_jit_decorated_method(self):
         class A(Counter):
             @fw.jit(static_argnums=1)
